@@ -1,0 +1,215 @@
+"""Stand-in for Triton's native OpenVINO backend, for a Triton that has only the Python backend.
+
+It reads the same config.pbtxt and files as the native one, takes the same `parameters` and
+refuses the same models, so that a repository loads unchanged under either. It differs in three
+ways. Instances are processes here, so each compiles its share of the streams and threads; one
+instance is enough to use them all, since requests run asynchronously. A missing or corrupt file
+fails that model's load alone; the native backend of Triton 24.10 takes the server down. Inputs and
+outputs left out of config.pbtxt are not filled in.
+
+Parameters, after openvino_backend's src/openvino.cc; values in any case, unknown keys ignored:
+  PERFORMANCE_HINT        LATENCY (OpenVINO's default), THROUGHPUT or CUMULATIVE_THROUGHPUT
+  NUM_STREAMS             AUTO, NUMA or how many requests run at once
+  INFERENCE_NUM_THREADS   a number; 0 is every core
+  HINT_BF16               YES
+  ENABLE_BATCH_PADDING, RESHAPE_IO_LAYERS, SKIP_OV_DYNAMIC_BATCHSIZE   YES; the last has no effect
+  CPU_EXTENSION_PATH      a shared library
+  TARGET_DEVICE           CPU
+"""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+import triton_python_backend_utils as pb_utils
+from openvino.preprocess import PrePostProcessor
+
+CHOICES = {
+    "PERFORMANCE_HINT": ("LATENCY", "THROUGHPUT", "CUMULATIVE_THROUGHPUT"),
+    "HINT_BF16": ("YES",),
+    "NUM_STREAMS": ("AUTO", "NUMA"),  # or a number
+    "INFERENCE_NUM_THREADS": (),  # a number
+    "TARGET_DEVICE": ("CPU",),
+}
+NUMBERS = ("NUM_STREAMS", "INFERENCE_NUM_THREADS")
+
+
+def properties(parameters: dict[str, str]) -> dict[str, str]:
+    """config.pbtxt parameters -> OpenVINO properties. Raises ValueError for a value not known."""
+    chosen = {key: parameters[key].upper() for key in CHOICES if parameters.get(key)}
+    for key, value in chosen.items():
+        if value not in CHOICES[key] and not (key in NUMBERS and value.isdigit()):
+            known = "/".join(CHOICES[key] + ("a non-negative number",) * (key in NUMBERS))
+            raise ValueError(f"expected the parameter '{key}' to be {known}, got {value}")
+    if parameters.get("COMPILATION_NUM_THREADS"):
+        raise ValueError("the parameter 'COMPILATION_NUM_THREADS' is refused by OpenVINO's CPU")
+    chosen.pop("TARGET_DEVICE", None)
+    if chosen.pop("HINT_BF16", None):
+        chosen["INFERENCE_PRECISION_HINT"] = "bf16"
+    return chosen
+
+
+def share(settings: dict[str, str], instance: int, instances: int) -> dict[str, str]:
+    """The part of a model's streams and threads that falls to one of its instances."""
+    if instances == 1:
+        return settings
+    threads = int(settings.get("INFERENCE_NUM_THREADS", 0)) or len(os.sched_getaffinity(0))
+    totals = {"INFERENCE_NUM_THREADS": threads}
+    if settings.get("NUM_STREAMS", "").isdigit():
+        totals["NUM_STREAMS"] = int(settings["NUM_STREAMS"])
+    parts = {k: n // instances + (instance < n % instances) for k, n in totals.items()}
+    return settings | {key: str(max(1, part)) for key, part in parts.items()}
+
+
+def fit(model: ov.Model, config: dict, reshape: bool) -> ov.Model:
+    """The graph with config.pbtxt's element types and batch size.
+
+    Raises ValueError where the graph's names, number of inputs or shapes are not the config's.
+    """
+    name, batch = config["name"], config["max_batch_size"]
+    if len(model.inputs) != len(config["input"]):
+        raise ValueError(
+            f"unable to load model '{name}', configuration expects {len(config['input'])} inputs, "
+            f"model provides {len(model.inputs)}"
+        )
+    steps = PrePostProcessor(model)
+    for kind, ports in (("input", model.inputs), ("output", model.outputs)):
+        by_name = {tensor: port for port in ports for tensor in port.get_names()}
+        for io in config[kind]:
+            port = by_name.get(io["name"])
+            if port is None:
+                raise ValueError(
+                    f"unable to load model '{name}', Port for tensor name {io['name']} was not "
+                    f"found, the graph's {kind}s are {sorted(by_name)}"
+                )
+            dims = [int(size) for size in io.get("reshape", {}).get("shape", io["dims"])]
+            tensor = getattr(steps, kind)(io["name"]).tensor()
+            tensor.set_element_type(element_type(io["data_type"]))
+            if kind == "input" and batch:
+                tensor.set_layout(ov.Layout("N..."))
+            if kind == "input" and reshape:
+                tensor.set_shape(ov.PartialShape(([batch] if batch else []) + dims))
+            elif not agrees(port.partial_shape, dims, batch, exactly=kind == "output"):
+                raise ValueError(
+                    f"unable to load model '{name}', tensor '{io['name']}': the graph has shape "
+                    f"{port.partial_shape}, config.pbtxt dims {dims}, max_batch_size {batch}"
+                )
+    model = steps.build()
+    if batch:
+        ov.set_batch(model, batch)
+    return model
+
+
+def agrees(shape: ov.PartialShape, dims: list[int], batch: int, exactly: bool) -> bool:
+    """Whether a config's dims (-1 is any) may stand for a graph's shape; `exactly`: -1 for -1."""
+    if shape.rank.is_dynamic:
+        return True
+    graph = [-1 if size.is_dynamic else size.get_length() for size in shape]
+    graph = graph[1:] if batch else graph
+    if len(graph) != len(dims):
+        return False
+    return all(
+        g == d or g == -1 or (d == -1 and not exactly) for g, d in zip(graph, dims, strict=True)
+    )
+
+
+def element_type(data_type: str) -> ov.Type:
+    """TYPE_FP32 -> ov.Type.f32. Raises ValueError for types that OpenVINO has no tensor of."""
+    if data_type == "TYPE_BF16":
+        return ov.Type.bf16
+    try:
+        return ov.Type(np.dtype(pb_utils.triton_string_to_numpy(data_type)))
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise ValueError(f"unsupported datatype {data_type}") from error
+
+
+def load(model_dir: Path, version: str, config: dict, instance: str) -> ov.CompiledModel:
+    """The model, ready to run. `instance` is Triton's name for it, which ends in its number.
+
+    Raises ValueError for a parameter, file or graph that does not fit, with its path.
+    """
+    parameters = {k: v["string_value"] for k, v in config.get("parameters", {}).items()}
+    settings = properties(parameters)
+    path = model_dir / version / (config["default_model_filename"] or "model.xml")
+    if not path.exists():
+        raise ValueError(f"unable to find '{path}' for model '{config['name']}'")
+    instances = sum(group["count"] for group in config["instance_group"])
+    settings.setdefault("INFERENCE_NUM_THREADS", os.environ.get("COUNTERSIGN_THREADS", "0"))
+    settings = share(settings, int(instance.rpartition("_")[2]), instances)
+    # several processes would pin their threads to the same cores (openvino issue 37838)
+    settings["ENABLE_CPU_PINNING"] = "NO"
+    core = ov.Core()
+    try:
+        if extension := parameters.get("CPU_EXTENSION_PATH"):
+            core.add_extension(extension)
+        graph = core.read_model(path)
+        graph = fit(graph, config, parameters.get("RESHAPE_IO_LAYERS", "").upper() == "YES")
+        return core.compile_model(graph, "CPU", settings)
+    except RuntimeError as error:  # OpenVINO's own
+        raise ValueError(f"unable to load '{path}': {error}") from error
+
+
+class TritonPythonModel:
+    def initialize(self, args):
+        config = json.loads(args["model_config"])
+        try:
+            compiled = load(
+                Path(args["model_repository"]),
+                args["model_version"],
+                config,
+                args["model_instance_name"],
+            )
+        except ValueError as error:
+            raise pb_utils.TritonModelException(str(error)) from error
+        self.inputs = [io["name"] for io in config["input"]]
+        self.outputs = [io["name"] for io in config["output"]]
+        self.batch = config["max_batch_size"]
+        padding = config.get("parameters", {}).get("ENABLE_BATCH_PADDING", {})
+        self.pads = padding.get("string_value", "").upper() == "YES"
+        self.queue = ov.AsyncInferQueue(compiled)  # as many requests at once as it has streams
+        self.queue.set_callback(self.respond)
+
+    def execute(self, requests):
+        """Starts each request and returns: its response is sent when it is ready."""
+        for request in requests:
+            sender = request.get_response_sender()
+            try:
+                feed, rows = self.feed(request)
+                self.queue.start_async(feed, (request, feed, rows, sender), share_inputs=True)
+            except (ValueError, RuntimeError) as error:
+                send(sender, pb_utils.InferenceResponse([], pb_utils.TritonError(str(error))))
+
+    def feed(self, request) -> tuple[dict[str, np.ndarray], int]:
+        """The request's tensors, views of shared memory, and the rows of them that count."""
+        feed = {n: pb_utils.get_input_tensor_by_name(request, n).as_numpy() for n in self.inputs}
+        rows = len(feed[self.inputs[0]])
+        if not self.batch or rows == self.batch:
+            return feed, rows
+        if not self.pads:
+            raise ValueError(
+                f"expected requests with batch size '{self.batch}', got '{rows}'... this error can "
+                "be avoided by setting 'ENABLE_BATCH_PADDING' parameter in model configuration to "
+                "'YES' at a performance cost."
+            )
+        full = {
+            name: np.concatenate([x, np.zeros((self.batch - rows, *x.shape[1:]), x.dtype)])
+            for name, x in feed.items()
+        }
+        return full, rows
+
+    def respond(self, done: ov.InferRequest, started) -> None:
+        _, _, rows, sender = started  # the others kept the inputs' memory alive
+        tensors = []
+        for name in self.outputs:
+            data = done.get_tensor(name).data
+            tensors.append(pb_utils.Tensor(name, data[:rows] if self.batch else data))
+        send(sender, pb_utils.InferenceResponse(tensors))
+
+    def finalize(self):
+        self.queue.wait_all()
+
+
+def send(sender, response) -> None:
+    sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)

@@ -1,0 +1,44 @@
+"""captcha_preprocess: encoded image -> reader input.
+
+image   STRING [1]              an image file, or its base64 text
+pixels  UINT8 [1, 50, 200]      grey, stretched to size; scaling lives in the graph
+"""
+
+import json
+
+import cv2
+import numpy as np
+import triton_python_backend_utils as pb_utils
+from decode import open_image, page_size, read_pixels
+
+
+def to_pixels(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    """(H, W) uint8 grey -> (1, height, width) uint8 grey."""
+    shrinks = image.shape[1] > width or image.shape[0] > height
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(image, (width, height), interpolation=interpolation)[None]
+
+
+def respond(request, width: int, height: int):
+    """One request's response: `pixels`, or INVALID_ARGUMENT with the reason."""
+    sent = pb_utils.get_input_tensor_by_name(request, "image").as_numpy()[0]
+    try:
+        if names := sorted(json.loads(request.parameters() or "{}")):
+            raise ValueError(f"parameter {names[0]}: unknown, captcha_reader takes none")
+        file, header = open_image(sent)
+        sent_width, sent_height = page_size(header)
+        shrink = min(1.0, max(width / sent_width, height / sent_height))
+        pixels = to_pixels(read_pixels(file, header, shrink, grey=True), width, height)
+    except ValueError as error:
+        refusal = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
+        return pb_utils.InferenceResponse([], refusal)
+    return pb_utils.InferenceResponse([pb_utils.Tensor("pixels", pixels)])
+
+
+class TritonPythonModel:
+    def initialize(self, args):
+        (pixels,) = json.loads(args["model_config"])["output"]
+        _, self.height, self.width = (int(size) for size in pixels["dims"])
+
+    def execute(self, requests):
+        return [respond(request, self.width, self.height) for request in requests]

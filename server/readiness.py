@@ -1,0 +1,104 @@
+"""Asks a running server what its samples show; `python -m server.readiness` exits 0 if it knows.
+
+Only an inference tells health: a step whose process died keeps answering "ready". Standard library
+only, so that a container's health check costs no import of a client.
+"""
+
+import argparse
+import base64
+import json
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+SAMPLES = Path(__file__).parent / "samples"
+OVERLAP_MIN = 0.5  # intersection over union at which a box counts as found
+
+
+class NotReady(RuntimeError):
+    """The server does not answer yet, or not what the samples show."""
+
+
+class Broken(NotReady):
+    """A loaded model answers with a server error: it will not recover by itself."""
+
+
+def check(http_url: str, timeout_s: float = 5) -> None:
+    """Sends one sample through each ensemble of the server at `http_url` (host:port) that has one.
+
+    Raises NotReady with the reason.
+    """
+    _call(f"http://{http_url}/v2/health/ready", timeout_s)
+    index = json.loads(_call(f"http://{http_url}/v2/repository/index", timeout_s, b"{}"))
+    served = {model["name"] for model in index if model.get("state") == "READY"}
+    if "document_detector" in served:
+        _check_page(http_url, timeout_s)
+    if "captcha_reader" in served:
+        _check_captcha(http_url, timeout_s)
+
+
+def _check_page(http_url: str, timeout_s: float) -> None:
+    name, expected = next(iter(json.loads((SAMPLES / "pages.json").read_text()).items()))
+    answer = _infer(http_url, "document_detector", name, timeout_s)
+    flat = answer["boxes"]
+    found = [(label, flat[4 * i : 4 * i + 4]) for i, label in enumerate(answer["labels"])]
+    for box in expected["boxes"]:
+        if not any(
+            label == box["class"] and overlap(xyxy, box["xyxy"]) >= OVERLAP_MIN
+            for label, xyxy in found
+        ):
+            raise NotReady(f"document_detector, {name}: no {box['class']} found at {box['xyxy']}")
+
+
+def _check_captcha(http_url: str, timeout_s: float) -> None:
+    name, expected = next(iter(json.loads((SAMPLES / "captchas.json").read_text()).items()))
+    answer = _infer(http_url, "captcha_reader", name, timeout_s)
+    if answer["text"] != expected:
+        raise NotReady(f"captcha_reader, {name}: read {answer['text']}, expected {expected}")
+
+
+def overlap(a: list[float], b: list[float]) -> float:
+    """Intersection over union of two xyxy boxes, [0, 1]."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    inter = width * height
+    areas = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
+    return inter / (areas - inter)
+
+
+def _infer(http_url: str, ensemble: str, sample: str, timeout_s: float) -> dict:
+    image = base64.b64encode((SAMPLES / sample).read_bytes()).decode()
+    body = json.dumps({"image": image}).encode()
+    return json.loads(_call(f"http://{http_url}/v2/models/{ensemble}/generate", timeout_s, body))
+
+
+def _call(url: str, timeout_s: float, body: bytes | None = None) -> bytes:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, body), timeout=timeout_s) as reply:
+            return reply.read()
+    except urllib.error.HTTPError as error:
+        reason = error.read().decode(errors="replace") or error.reason
+        kind = Broken if error.code == 500 else NotReady
+        raise kind(f"{url}: HTTP {error.code} {reason}") from error
+    except OSError as error:
+        raise NotReady(f"{url}: {error}") from error
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m server.readiness", description=__doc__)
+    parser.add_argument("--url", default="127.0.0.1:8000", help="host:port of the HTTP endpoint")
+    parser.add_argument("--timeout", type=float, default=5, help="seconds for each request")
+    args = parser.parse_args()
+    try:
+        check(args.url, args.timeout)
+    except NotReady as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

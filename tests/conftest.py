@@ -1,0 +1,32 @@
+"""What tests share: one running server, its repository, the samples."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from server import Settings, Triton
+
+ROOT = Path(__file__).resolve().parents[1]
+SAMPLES = ROOT / "server" / "samples"
+ANY_PORTS = {"http_port": 0, "grpc_port": 0, "metrics_port": 0}
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Triton]:
+    """The shipped model repository on a real tritonserver, ready; `http_url`, `grpc_url`."""
+    with Triton(Settings(**ANY_PORTS)) as triton:
+        yield triton
+
+
+@pytest.fixture(scope="session")
+def sample_pages() -> dict[str, dict]:
+    """File name -> {"boxes": [{"class", "xyxy"}]} of the sample pages."""
+    return json.loads((SAMPLES / "pages.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def sample_captchas() -> dict[str, str]:
+    """File name -> six digits of the sample CAPTCHAs."""
+    return json.loads((SAMPLES / "captchas.json").read_text())
