@@ -20,7 +20,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP")
 MAX_BYTES = int(os.environ.get("COUNTERSIGN_MAX_IMAGE_BYTES", 32 * 2**20))
 MAX_PIXELS = int(os.environ.get("COUNTERSIGN_MAX_IMAGE_PIXELS", 100_000_000))
-ORIENTATION = 0x0112  # EXIF tag; 5 to 8 turn the page by a quarter
+ORIENTATION = 0x0112  # EXIF tag
+QUARTER_TURNS = (5, 6, 7, 8)  # its values that swap width and height
 JPEG_FLAGS = {  # fraction of the size at which the decoder works: (colour, grey)
     8: (cv2.IMREAD_REDUCED_COLOR_8, cv2.IMREAD_REDUCED_GRAYSCALE_8),
     4: (cv2.IMREAD_REDUCED_COLOR_4, cv2.IMREAD_REDUCED_GRAYSCALE_4),
@@ -61,33 +62,23 @@ def open_image(sent: bytes) -> tuple[bytes, Image.Image]:
     return file, header
 
 
-def page_size(header: Image.Image) -> tuple[int, int]:
-    """Width and height in pixels after EXIF orientation."""
-    width, height = header.size
-    return (height, width) if header.getexif().get(ORIENTATION, 1) >= 5 else (width, height)
+def read_pixels(
+    file: bytes, header: Image.Image, shrink: float, grey: bool
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """Upright pixels, and the width and height of the whole image after EXIF orientation.
 
-
-def read_pixels(file: bytes, header: Image.Image, shrink: float, grey: bool) -> np.ndarray:
-    """(H, W) grey or (H, W, 3) RGB uint8, upright; a grey file stays (H, W).
-
-    A JPEG may come at 1/2, 1/4 or 1/8 of its size, as long as that is at least `shrink`, the
-    factor (0, 1] by which the caller is going to scale it. Raises ValueError if the file is cut
-    short or damaged, or holds floating-point or 32-bit samples.
+    The pixels are (H, W) grey or (H, W, 3) RGB uint8; a grey file stays (H, W). A JPEG may come at
+    1/2, 1/4 or 1/8 of its size, as long as that is at least `shrink`, the factor (0, 1] by which
+    the caller is going to scale it. Raises ValueError if the file is cut short or damaged, or
+    holds samples of more than 16 bits.
     """
-    if header.format == "JPEG":
-        return _read_jpeg(file, shrink, grey or header.mode == "L")
     try:
-        header = ImageOps.exif_transpose(header)
-        if header.mode.startswith("I;16"):
-            return (np.asarray(header) >> 8).astype(np.uint8)
-        if header.mode in ("I", "F"):
-            raise ValueError(f"image: {header.mode} samples of 32 bits, limit 16 bits")
-        if header.has_transparency_data:  # on white, as paper
-            header = header.convert("RGBA")
-            header = Image.alpha_composite(Image.new("RGBA", header.size, "white"), header)
-        return np.asarray(header.convert("L" if grey or header.mode in ("1", "L") else "RGB"))
+        if header.format == "JPEG":
+            return _read_jpeg(file, header, shrink, grey)
+        pixels = _read_other(ImageOps.exif_transpose(header), grey)
     except (OSError, SyntaxError, EOFError) as error:  # Pillow's signs of a damaged file
         raise ValueError(f"image: {len(file)} bytes of {header.format}, {error}") from error
+    return pixels, (pixels.shape[1], pixels.shape[0])
 
 
 def _header(file: bytes) -> Image.Image | None:
@@ -104,9 +95,25 @@ def _base64_decoded(text: bytes) -> bytes:
         return b""
 
 
-def _read_jpeg(file: bytes, shrink: float, grey: bool) -> np.ndarray:
+def _read_jpeg(
+    file: bytes, header: Image.Image, shrink: float, grey: bool
+) -> tuple[np.ndarray, tuple[int, int]]:
+    grey = grey or header.mode == "L"
     flags = next(flags for n, flags in JPEG_FLAGS.items() if n == 1 or n * shrink <= 1)
-    pixels = cv2.imdecode(np.frombuffer(file, np.uint8), flags[grey])
+    pixels = cv2.imdecode(np.frombuffer(file, np.uint8), flags[grey])  # applies the orientation
     if pixels is None:
         raise ValueError(f"image: {len(file)} bytes of JPEG, cut short or damaged")
-    return pixels if grey else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    turned = header.getexif().get(ORIENTATION, 1) in QUARTER_TURNS
+    size = header.size[::-1] if turned else header.size
+    return pixels if grey else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), size
+
+
+def _read_other(header: Image.Image, grey: bool) -> np.ndarray:
+    if header.mode.startswith("I;16"):
+        return (np.asarray(header) >> 8).astype(np.uint8)
+    if header.mode in ("I", "F"):
+        raise ValueError(f"image: samples of 32 bits (Pillow mode {header.mode}), limit 16 bits")
+    if header.has_transparency_data:  # on white, as paper
+        header = header.convert("RGBA")
+        header = Image.alpha_composite(Image.new("RGBA", header.size, "white"), header)
+    return np.asarray(header.convert("L" if grey or header.mode in ("1", "L") else "RGB"))

@@ -9,7 +9,7 @@ import json
 import cv2
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from decode import open_image, page_size, read_pixels
+from decode import open_image, read_pixels
 
 
 def to_pixels(image: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -26,13 +26,12 @@ def respond(request, width: int, height: int):
         if names := sorted(json.loads(request.parameters() or "{}")):
             raise ValueError(f"parameter {names[0]}: unknown, captcha_reader takes none")
         file, header = open_image(sent)
-        sent_width, sent_height = page_size(header)
-        shrink = min(1.0, max(width / sent_width, height / sent_height))
-        pixels = to_pixels(read_pixels(file, header, shrink, grey=True), width, height)
+        shrink = min(1.0, max(width, height) / min(header.size))
+        image, _ = read_pixels(file, header, shrink, grey=True)
     except ValueError as error:
         refusal = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
         return pb_utils.InferenceResponse([], refusal)
-    return pb_utils.InferenceResponse([pb_utils.Tensor("pixels", pixels)])
+    return pb_utils.InferenceResponse([pb_utils.Tensor("pixels", to_pixels(image, width, height))])
 
 
 class TritonPythonModel:

@@ -11,7 +11,7 @@ import json
 import cv2
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from decode import open_image, page_size, read_pixels
+from decode import open_image, read_pixels
 
 PADDING = 114  # the grey that YOLO is trained with
 
@@ -43,16 +43,15 @@ def respond(request, side: int):
     sent = pb_utils.get_input_tensor_by_name(request, "image").as_numpy()[0]
     try:
         file, header = open_image(sent)
-        size = page_size(header)
-        box = letterbox(*size, side)
-        shrink = min(1.0, side / max(size))
-        pixels = to_pixels(read_pixels(file, header, shrink, grey=False), box, side)
+        shrink = min(1.0, side / max(header.size))
+        page, size = read_pixels(file, header, shrink, grey=False)
     except ValueError as error:
         refusal = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
         return pb_utils.InferenceResponse([], refusal)
+    box = letterbox(*size, side)
     return pb_utils.InferenceResponse(
         [
-            pb_utils.Tensor("pixels", pixels),
+            pb_utils.Tensor("pixels", to_pixels(page, box, side)),
             pb_utils.Tensor("letterbox", np.array(box, np.float32)),
             pb_utils.Tensor("page_size", np.array(size, np.int32)),
         ]

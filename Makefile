@@ -1,0 +1,50 @@
+# make demo: set up and show the whole path. make test: the tests. make help: the rest.
+PYTHON ?= python3
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check -q
+UV := $(VENV)/bin/uv pip install -q --python $(VENV)/bin/python
+CODE := server backends model_repository client export training benchmarks tests
+
+.PHONY: help demo serve test lint format train-captcha train-detector clean
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
+
+demo: $(VENV)/serve  ## start the server, find signatures and stamps, read CAPTCHAs, stop
+	$(VENV)/bin/python -m benchmarks.demo
+
+serve: $(VENV)/serve  ## serve model_repository/ in the foreground (ports 8000, 8001, 8002)
+	@exec $(VENV)/bin/python -m server
+
+test: $(VENV)/test  ## run the tests, against a real server
+	$(VENV)/bin/python -m pytest
+
+lint: $(VENV)/test  ## ruff and mypy
+	$(VENV)/bin/ruff check $(CODE)
+	$(VENV)/bin/ruff format --check $(CODE)
+	$(VENV)/bin/mypy server client/countersign export training benchmarks
+
+format: $(VENV)/test  ## let ruff rewrite the code
+	$(VENV)/bin/ruff check --fix $(CODE)
+	$(VENV)/bin/ruff format $(CODE)
+
+clean:  ## remove the environment and the demo's pictures
+	rm -rf $(VENV) demo
+
+$(VENV)/python: 
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(not (3, 10) <= v <= (3, 12) and \
+	  f"Python {v[0]}.{v[1]} at {sys.executable}: 3.10 to 3.12 is needed; make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/serve: requirements/serve.txt requirements/triton.txt client/pyproject.toml | $(VENV)/python
+	$(PIP) install -r requirements/serve.txt -e './client[draw]'
+	$(PIP) install --no-deps -r requirements/triton.txt
+	@touch $@
+
+# uv, since pip may pair torch and torchvision of different builds, and cannot override a dependency
+$(VENV)/test: requirements/train.txt requirements/test.txt requirements/overrides.txt $(VENV)/serve
+	$(PIP) install uv==0.13.8
+	$(UV) --override requirements/overrides.txt \
+	  -r requirements/serve.txt -r requirements/train.txt -r requirements/test.txt
+	@touch $@

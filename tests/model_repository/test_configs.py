@@ -1,0 +1,99 @@
+"""The repository keeps the rules of Triton's native OpenVINO backend, and its copies agree."""
+
+import json
+from pathlib import Path
+
+import openvino as ov
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelInstanceGroup
+
+REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
+MODELS = sorted(path.parent.name for path in REPOSITORY.glob("*/config.pbtxt"))
+OV_TYPES = {DataType.TYPE_UINT8: ov.Type.u8, DataType.TYPE_FP32: ov.Type.f32}
+
+
+def config_of(model: str) -> ModelConfig:
+    return text_format.Parse((REPOSITORY / model / "config.pbtxt").read_text(), ModelConfig())
+
+
+OPENVINO = [model for model in MODELS if config_of(model).backend == "openvino"]
+ENSEMBLES = [model for model in MODELS if config_of(model).platform == "ensemble"]
+
+
+def test_both_ensembles_and_their_graphs_are_there():
+    assert ENSEMBLES == ["captcha_reader", "document_detector"]
+    assert OPENVINO == ["captcha_heads", "document_yolo"]
+
+
+@pytest.mark.parametrize("model", OPENVINO)
+def test_a_graph_has_the_names_types_and_static_shapes_of_its_config(model):
+    config = config_of(model)
+    newest = max(int(path.name) for path in (REPOSITORY / model).iterdir() if path.is_dir())
+    graph = ov.Core().read_model(REPOSITORY / model / str(newest) / "model.xml")
+    for ports, ios in ((graph.inputs, config.input), (graph.outputs, config.output)):
+        assert len(ports) == len(ios)
+        for io in ios:
+            (port,) = (port for port in ports if io.name in port.get_names())
+            assert port.partial_shape.is_static
+            assert list(port.shape) == list(io.dims)
+            assert port.element_type == OV_TYPES[io.data_type]
+
+
+@pytest.mark.parametrize("model", OPENVINO)
+def test_a_graph_is_not_batched_and_runs_on_the_cpu(model):
+    config = config_of(model)
+    assert config.max_batch_size <= 1
+    assert not config.HasField("dynamic_batching")
+    assert [group.kind for group in config.instance_group] == [ModelInstanceGroup.KIND_CPU]
+    assert not config.HasField("optimization")  # the backend never reads it
+
+
+@pytest.mark.parametrize("ensemble", ENSEMBLES)
+def test_an_ensembles_steps_take_and_give_the_tensors_it_maps(ensemble):
+    config = config_of(ensemble)
+    types = {io.name: (io.data_type, list(io.dims)) for io in config.input}
+    for step in config.ensemble_scheduling.step:
+        model = config_of(step.model_name)
+        assert {io.name for io in model.input} == set(step.input_map)
+        for io in model.input:
+            assert types[step.input_map[io.name]] == (io.data_type, list(io.dims))
+        for io in model.output:
+            if io.name in step.output_map:
+                types[step.output_map[io.name]] = (io.data_type, list(io.dims))
+    for io in config.output:
+        assert types[io.name] == (io.data_type, list(io.dims))
+
+
+def test_the_detectors_settings_are_those_of_its_model_card():
+    card = json.loads((REPOSITORY / "document_yolo" / "1" / "model_card.json").read_text())
+    parameters = config_of("document_postprocess").parameters
+    settings = {name: value.string_value for name, value in parameters.items()}
+    assert settings.pop("classes").split(",") == card["classes"]
+    assert {name: float(value) for name, value in settings.items()} == card["thresholds"]
+
+
+def test_the_readers_operating_point_is_that_of_its_model_card():
+    card = json.loads((REPOSITORY / "captcha_heads" / "1" / "model_card.json").read_text())
+    parameters = config_of("captcha_postprocess").parameters
+    served = float(parameters["min_confidence"].string_value)
+    assert served == card["thresholds"]["min_confidence"]
+
+
+def test_both_preprocess_steps_decode_alike():
+    one, other = (
+        (REPOSITORY / f"{kind}_preprocess" / "1" / "decode.py").read_bytes()
+        for kind in ("document", "captcha")
+    )
+    assert one == other
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_repository_holds_nothing_but_what_triton_loads(model):
+    allowed = {"model.py", "decode.py", "model.xml", "model.bin", "model_card.json", ".gitkeep"}
+    files = {
+        path.name
+        for path in (REPOSITORY / model).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert files - allowed == {"config.pbtxt"}

@@ -1,0 +1,157 @@
+"""The mathematics of the Python steps, against hand, torchvision and PyTorch."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torchvision.ops import batched_nms
+
+SIDE = 640
+CLASSES = ["signature", "stamp"]
+
+
+@pytest.fixture(scope="module")
+def preprocess(step):
+    return step("document_preprocess")
+
+
+@pytest.fixture(scope="module")
+def postprocess(step):
+    return step("document_postprocess")
+
+
+@pytest.fixture
+def defaults(postprocess):
+    return postprocess.Thresholds(np.array([0.25, 0.4], np.float32), 0.5, 300)
+
+
+def test_an_a4_page_is_centred_between_two_margins(preprocess):
+    # 1240 x 1754 at 640/1754: 452.45 wide, so 452, and (640 - 452) / 2 = 94 on the left
+    assert preprocess.letterbox(1240, 1754, SIDE) == (94, 0, 452, 640)
+
+
+@given(
+    size=st.tuples(st.integers(1, 12_000), st.integers(1, 12_000)),
+    corner=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+)
+def test_a_point_goes_through_the_letterbox_and_back_within_half_a_pixel(
+    preprocess, postprocess, size, corner
+):
+    page_size = np.array(size, np.int32)
+    box = np.array(preprocess.letterbox(*size, SIDE), np.float32)
+    point = np.array(corner) * page_size
+    sent = (point / page_size * box[2:] + box[:2]).astype(np.float32)
+    (back,) = postprocess.to_page(np.tile(sent, 2)[None], box, page_size)
+    assert np.abs(back - np.tile(point, 2)).max() < 0.5
+
+
+def test_the_page_lies_inside_the_letterbox_and_grey_around_it(preprocess):
+    page = np.zeros((100, 50, 3), np.uint8)
+    page[..., 0] = 200  # red
+    pixels = preprocess.to_pixels(page, (160, 0, 320, 640), SIDE)
+    assert (pixels.shape, pixels.dtype) == ((1, SIDE, SIDE, 3), np.uint8)
+    np.testing.assert_array_equal(pixels[0, :, 160:480], np.tile([200, 0, 0], (640, 320, 1)))
+    assert set(np.unique(pixels[0, :, :160])) == set(np.unique(pixels[0, :, 480:])) == {114}
+
+
+def test_shrinking_averages_so_that_thin_lines_stay(preprocess):
+    page = np.full((1280, 1280), 255, np.uint8)
+    page[:, ::8] = 0  # one black column in eight: two columns of the page are one of the input
+    pixels = preprocess.to_pixels(page, (0, 0, SIDE, SIDE), SIDE)
+    assert pixels[0, 0, :8, 0].tolist() == [128, 255, 255, 255, 128, 255, 255, 255]
+
+
+def predictions_of(xyxy, scores):
+    """(N, 4) and (N, C) -> (4 + C, N) as the detector writes them."""
+    centre, size = (xyxy[:, :2] + xyxy[:, 2:]) / 2, xyxy[:, 2:] - xyxy[:, :2]
+    return np.vstack([centre.T, size.T, scores.T]).astype(np.float32)
+
+
+@pytest.mark.parametrize("iou", [0.0, 0.3, 0.5, 0.7, 1.0])
+@pytest.mark.parametrize("seed", range(5))
+def test_nms_keeps_what_torchvision_keeps(postprocess, seed, iou):
+    random = np.random.default_rng(seed)
+    top_left = random.uniform(0, 500, (600, 2))
+    xyxy = np.hstack([top_left, top_left + random.uniform(5, 140, (600, 2))])
+    scores = random.permutation(1200).reshape(600, 2) / 1200  # no ties
+    limits = postprocess.Thresholds(np.array([0.3001, 0.6001], np.float32), iou, 8400)
+
+    found = postprocess.detect(predictions_of(xyxy, scores), limits)
+
+    best, class_ids = torch.tensor(scores).max(1)
+    kept = torch.nonzero(best >= torch.tensor([0.3001, 0.6001])[class_ids])[:, 0]
+    order = kept[batched_nms(torch.tensor(xyxy)[kept], best[kept], class_ids[kept], iou)]
+    np.testing.assert_allclose(found[0], xyxy[order], atol=1e-3)
+    np.testing.assert_allclose(found[1], best[order], atol=1e-6)
+    np.testing.assert_array_equal(found[2], class_ids[order])
+
+
+def test_a_threshold_of_zero_considers_the_best_thousand(postprocess):
+    corner = np.arange(1500.0)[:, None] * 20  # no two overlap
+    scores = np.random.default_rng(0).permutation(3000).reshape(1500, 2) / 3000
+    limits = postprocess.Thresholds(np.zeros(2, np.float32), 0.5, 8400)
+    xyxy = np.hstack([corner, corner, corner + 10, corner + 10])
+    found = postprocess.detect(predictions_of(xyxy, scores), limits)
+    np.testing.assert_allclose(found[1], np.sort(scores.max(1))[:-1001:-1], atol=1e-6)
+
+
+def test_no_detection_is_an_empty_array_of_the_right_shape(postprocess, defaults):
+    nothing = np.zeros((6, 8400), np.float32)
+    xyxy, scores, class_ids = postprocess.detect(nothing, defaults)
+    assert (xyxy.shape, scores.shape, class_ids.shape) == ((0, 4), (0,), (0,))
+    page = postprocess.to_page(xyxy, np.array([94, 0, 452, 640]), np.array([1240, 1754]))
+    assert page.shape == (0, 4)
+
+
+def test_boxes_are_cut_at_the_edges_of_the_page(postprocess):
+    letterbox, page_size = np.array([94, 0, 452, 640], np.float32), np.array([904, 1280])
+    (box,) = postprocess.to_page(np.array([[90, -5, 600, 700.0]]), letterbox, page_size)
+    assert box.tolist() == [0, 0, 904, 1280]
+
+
+def test_only_the_best_of_max_detections_come(postprocess):
+    xyxy = np.array([[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10.0]])
+    scores = np.array([[0.5, 0], [0.9, 0], [0.7, 0]])
+    limits = postprocess.Thresholds(np.array([0.1, 0.1], np.float32), 0.5, 2)
+    assert postprocess.detect(predictions_of(xyxy, scores), limits)[1].tolist() == pytest.approx(
+        [0.9, 0.7]
+    )
+
+
+def test_a_class_threshold_beats_the_common_one_beats_the_models(postprocess, defaults):
+    def chosen(sent):
+        return postprocess.thresholds(sent, CLASSES, defaults, 8400).confidence.tolist()
+
+    assert chosen({}) == pytest.approx([0.25, 0.4])
+    assert chosen({"confidence": 0.6}) == pytest.approx([0.6, 0.6])
+    assert chosen({"confidence_stamp": 0, "confidence": 0.6}) == pytest.approx([0.6, 0])
+    assert defaults.confidence.tolist() == pytest.approx([0.25, 0.4])  # not changed by requests
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        ({"confidence": float("nan")}, "parameter confidence: nan, limit a number 0 to 1"),
+        ({"confidence": -1}, "parameter confidence: -1, limit a number 0 to 1"),
+        ({"confidence_stamp": 2}, "parameter confidence_stamp: 2, limit a number 0 to 1"),
+        ({"iou": "abc"}, "parameter iou: 'abc', limit a number 0 to 1"),
+        ({"iou": True}, "parameter iou: True, limit a number 0 to 1"),
+        ({"max_detections": 0}, "max_detections: 0, limit a whole number 1 to 8400"),
+        ({"max_detections": 1.5}, "max_detections: 1.5, limit a whole number 1 to 8400"),
+        ({"max_detections": 8401}, "max_detections: 8401, limit a whole number 1 to 8400"),
+        ({"confidence_seal": 0.5}, "parameter confidence_seal: unknown, known are confidence, "),
+    ],
+)
+def test_a_bad_threshold_is_refused_by_name_value_and_limit(postprocess, defaults, sent, reason):
+    with pytest.raises(ValueError, match=reason.replace("(", r"\(")):
+        postprocess.thresholds(sent, CLASSES, defaults, 8400)
+
+
+def test_the_reader_takes_the_likeliest_digits_and_their_softmax(step):
+    logits = np.random.default_rng(0).normal(0, 3, (6, 10)).astype(np.float32)
+    logits[2, 7] = 80  # would overflow an exponential in float32
+    text, digit_confidence = step("captcha_postprocess").read(logits)
+    probability, digits = torch.tensor(logits).softmax(1).max(1)
+    assert text == "".join(map(str, digits.tolist()))
+    np.testing.assert_allclose(digit_confidence, probability, rtol=1e-5)

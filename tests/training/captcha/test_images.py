@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from training.captcha.images import load, named_labels, read_grey, split
+
+
+def put(folder, name, grey=128, size=(200, 50)):
+    Image.new("L", size, grey).save(folder / name)
+
+
+def test_a_file_name_is_the_label_up_to_an_underscore(tmp_path):
+    put(tmp_path, "482913.png")
+    put(tmp_path, "007007_17.jpg")
+    images = load(tmp_path)
+    assert images.names == ("007007_17.jpg", "482913.png")
+    np.testing.assert_array_equal(images.labels, [[0, 0, 7, 0, 0, 7], [4, 8, 2, 9, 1, 3]])
+    assert (images.pixels.shape, images.pixels.dtype) == ((2, 50, 200), np.uint8)
+
+
+@pytest.mark.parametrize("name", ["48291.png", "4829134.png", "48a913.png", "４８２９１３.png"])
+def test_a_label_that_is_not_six_digits_is_refused_by_name(tmp_path, name):
+    put(tmp_path, name)
+    with pytest.raises(ValueError, match=f"{name}: label .* expected 6 digits"):
+        load(tmp_path)
+
+
+def test_a_labels_csv_replaces_the_names(tmp_path):
+    put(tmp_path, "first.png")
+    put(tmp_path, "other.png")
+    (tmp_path / "labels.csv").write_text("file,label\nfirst.png,123456\nother.png,000001\n")
+    assert named_labels(tmp_path) == {"first.png": "123456", "other.png": "000001"}
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("first.png,12345", r"line 2: label '12345' \(5 characters\)"),
+        ("absent.png,123456", "line 2: no file 'absent.png'"),
+        ("first.png", "line 2: 1 columns, expected 2"),
+    ],
+)
+def test_a_wrong_row_of_labels_csv_is_refused_by_line(tmp_path, row, reason):
+    put(tmp_path, "first.png")
+    (tmp_path / "labels.csv").write_text(f"file,label\n{row}\n")
+    with pytest.raises(ValueError, match=reason):
+        load(tmp_path)
+
+
+def test_a_folder_without_images_is_refused(tmp_path):
+    (tmp_path / "notes.txt").write_text("nothing here")
+    with pytest.raises(ValueError, match="no images"):
+        load(tmp_path)
+
+
+def test_a_file_that_is_no_image_is_refused_by_name(tmp_path):
+    (tmp_path / "482913.png").write_bytes(b"hello")
+    with pytest.raises(ValueError, match=r"482913\.png: 5 bytes, no readable image"):
+        load(tmp_path)
+
+
+def test_another_size_is_resized_and_keeps_its_grey(tmp_path):
+    put(tmp_path, "482913.png", grey=77, size=(400, 100))
+    np.testing.assert_array_equal(read_grey(tmp_path / "482913.png"), np.full((50, 200), 77))
+
+
+def test_transparent_parts_are_white(tmp_path):
+    Image.new("LA", (200, 50), (0, 0)).save(tmp_path / "482913.png")
+    np.testing.assert_array_equal(read_grey(tmp_path / "482913.png"), np.full((50, 200), 255))
+
+
+def test_a_split_shares_no_image_and_loses_none(tmp_path):
+    for label in range(10):
+        put(tmp_path, f"{label:06}.png")
+    training, held_out = split(load(tmp_path), held_out=0.3, seed=0)
+    assert (len(training), len(held_out)) == (7, 3)
+    assert set(training.names) | set(held_out.names) == {f"{label:06}.png" for label in range(10)}
+
+
+def test_a_split_that_leaves_no_training_image_is_refused(tmp_path):
+    put(tmp_path, "482913.png")
+    with pytest.raises(ValueError, match="1 images: too few"):
+        split(load(tmp_path), held_out=0.1, seed=0)
