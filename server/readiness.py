@@ -20,6 +20,10 @@ class NotReady(RuntimeError):
     """The server does not answer yet, or not what the samples show."""
 
 
+class Unknown(NotReady):
+    """The server has no such model."""
+
+
 class Broken(NotReady):
     """A loaded model answers with a server error: it will not recover by itself."""
 
@@ -29,13 +33,21 @@ def check(http_url: str, timeout_s: float = 5) -> None:
 
     Raises NotReady with the reason.
     """
-    _call(f"http://{http_url}/v2/health/ready", timeout_s)
-    index = json.loads(_call(f"http://{http_url}/v2/repository/index", timeout_s, b"{}"))
-    served = {model["name"] for model in index if model.get("state") == "READY"}
-    if "document_detector" in served:
-        _check_page(http_url, timeout_s)
-    if "captcha_reader" in served:
-        _check_captcha(http_url, timeout_s)
+    call(f"{http_url}/v2/health/ready", timeout_s)
+    for ensemble, check_sample in (
+        ("document_detector", _check_page),
+        ("captcha_reader", _check_captcha),
+    ):
+        if _serves(http_url, ensemble, timeout_s):
+            check_sample(http_url, timeout_s)
+
+
+def _serves(http_url: str, model: str, timeout_s: float) -> bool:
+    try:
+        call(f"{http_url}/v2/models/{model}", timeout_s)
+    except Unknown:
+        return False
+    return True
 
 
 def _check_page(http_url: str, timeout_s: float) -> None:
@@ -53,9 +65,9 @@ def _check_page(http_url: str, timeout_s: float) -> None:
 
 def _check_captcha(http_url: str, timeout_s: float) -> None:
     name, expected = next(iter(json.loads((SAMPLES / "captchas.json").read_text()).items()))
-    answer = _infer(http_url, "captcha_reader", name, timeout_s)
-    if answer["text"] != expected:
-        raise NotReady(f"captcha_reader, {name}: read {answer['text']}, expected {expected}")
+    (text,) = _infer(http_url, "captcha_reader", name, timeout_s)["text"]
+    if text != expected:
+        raise NotReady(f"captcha_reader, {name}: read {text}, expected {expected}")
 
 
 def overlap(a: list[float], b: list[float]) -> float:
@@ -69,19 +81,26 @@ def overlap(a: list[float], b: list[float]) -> float:
     return inter / (areas - inter)
 
 
-def _infer(http_url: str, ensemble: str, sample: str, timeout_s: float) -> dict:
+def _infer(http_url: str, ensemble: str, sample: str, timeout_s: float) -> dict[str, list]:
+    """Each output's values, flat."""
     image = base64.b64encode((SAMPLES / sample).read_bytes()).decode()
-    body = json.dumps({"image": image}).encode()
-    return json.loads(_call(f"http://{http_url}/v2/models/{ensemble}/generate", timeout_s, body))
+    tensor = {"name": "image", "shape": [1], "datatype": "BYTES", "data": [image]}
+    body = json.dumps({"inputs": [tensor]}).encode()
+    answer = json.loads(call(f"{http_url}/v2/models/{ensemble}/infer", timeout_s, body))
+    return {output["name"]: output["data"] for output in answer["outputs"]}
 
 
-def _call(url: str, timeout_s: float, body: bytes | None = None) -> bytes:
+def call(
+    url: str, timeout_s: float, body: bytes | None = None, headers: dict[str, str] | None = None
+) -> bytes:
+    """The answer of `url` (without http://), by POST if there is a body. Raises NotReady."""
+    request = urllib.request.Request(f"http://{url}", body, headers or {})
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, body), timeout=timeout_s) as reply:
+        with urllib.request.urlopen(request, timeout=timeout_s) as reply:
             return reply.read()
     except urllib.error.HTTPError as error:
         reason = error.read().decode(errors="replace") or error.reason
-        kind = Broken if error.code == 500 else NotReady
+        kind = {400: Unknown, 404: Unknown, 500: Broken}.get(error.code, NotReady)
         raise kind(f"{url}: HTTP {error.code} {reason}") from error
     except OSError as error:
         raise NotReady(f"{url}: {error}") from error

@@ -1,8 +1,10 @@
 """One tritonserver process: found, laid out, started, watched, stopped without a trace."""
 
 import ctypes
+import json
 import os
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -21,9 +23,12 @@ from threading import Thread
 from server import readiness
 
 ROOT = Path(__file__).resolve().parents[1]
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 SHM = Path("/dev/shm")
 SHM_FREE_MIN = 256 * 2**20  # bytes; a stub takes 1 MiB at start, a 300 dpi page travels as pixels
-STUB_GRACE_S = 30  # tritonserver's further wait for its stubs to end
+RESTRICTED = "model-repository,shared-memory,trace,logging"  # APIs that users have no need of
+ADMIN_HEADER = "countersign-admin"  # what these APIs ask for; its value is made at each start
+STEPS_EXIT_S = 10  # how long steps may take to end once no request is in flight
 
 
 class ServerError(RuntimeError):
@@ -57,8 +62,11 @@ class Wheel:
     library_path: list[Path]  # for LD_LIBRARY_PATH: the wheel's libraries and libpython
 
 
-def find_wheel() -> Wheel:
-    """The installed wheel's pieces. Raises ServerError if one is missing, with the remedy."""
+def find_wheel(version: str = PYTHON) -> Wheel:
+    """The installed wheel's pieces for a Python `version`, as 3.11.
+
+    Raises ServerError if one is missing, with the remedy.
+    """
     spec = find_spec("pytriton")
     if spec is None or not spec.submodule_search_locations:
         raise ServerError(
@@ -67,7 +75,6 @@ def find_wheel() -> Wheel:
         )
     package = Path(spec.submodule_search_locations[0])
     triton = package / "tritonserver"
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
     stubs = triton / "python_backend_stubs"
     stub = stubs / version / "triton_python_backend_stub"
     if not stub.exists():
@@ -122,18 +129,18 @@ def check_ports(settings: Settings) -> None:
             socket.create_server((settings.host, port)).close()
         except OSError as error:
             option = "--" + name.replace("_", "-")
+            reason = os.strerror(error.errno) if error.errno else error
             raise ServerError(
-                f"{settings.host}:{port} cannot be listened on: {error.strerror or error}; "
-                f"{option} chooses another"
+                f"{settings.host}:{port} cannot be listened on: {reason}; {option} chooses another"
             ) from error
 
 
-def check_shm() -> None:
-    """Raises ServerError if shared memory, through which tensors travel, is too small."""
+def check_shm(least: int = SHM_FREE_MIN) -> None:
+    """Raises ServerError if shared memory, where tensors travel, has under `least` bytes free."""
     free = shutil.disk_usage(SHM).free
-    if free < SHM_FREE_MIN:
+    if free < least:
         raise ServerError(
-            f"{SHM} has {free // 2**20} MiB free, at least {SHM_FREE_MIN // 2**20} MiB are needed; "
+            f"{SHM} has {free // 2**20} MiB free, at least {least // 2**20} MiB are needed; "
             "in a container: --shm-size=1g"
         )
 
@@ -191,8 +198,9 @@ class Triton:
         check_shm()
         self._folder = Path(tempfile.mkdtemp(prefix="countersign-"))
         lay_out_backends(wheel, self._folder)
+        self._key = secrets.token_hex(16)
         self._process = subprocess.Popen(
-            command_line(wheel, self.settings, self._folder),
+            command_line(wheel, self.settings, self._folder, self._key),
             env=environment(wheel, self.settings),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -234,14 +242,40 @@ class Triton:
     def stop(self) -> None:
         """Lets requests in flight finish, then ends the server and removes all that it made."""
         if self._process.poll() is None:
+            self._drain()
             self._process.terminate()
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(self.settings.exit_timeout_s + STUB_GRACE_S)
+            self._process.wait(2 * STEPS_EXIT_S)
         self.kill()
         self._log.join()
         for left in SHM.glob(f"{self._folder.name}*"):
             left.unlink(missing_ok=True)
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _drain(self) -> None:
+        """Unloads the ensembles: Triton refuses new requests and finishes those it has.
+
+        SIGTERM alone would stop the steps, and with them each request that is between two.
+        """
+        deadline = time.monotonic() + self.settings.exit_timeout_s
+        with suppress(readiness.NotReady):  # it may not be up yet, or be dead
+            for ensemble in self._models():
+                if (
+                    '"ensemble"'
+                    in (self.settings.repository / ensemble / "config.pbtxt").read_text()
+                ):
+                    self._control(f"models/{ensemble}/unload")
+            while time.monotonic() < deadline and "UNLOADING" in self._models().values():
+                time.sleep(0.05)
+
+    def _models(self) -> dict[str, str]:
+        """Each model's name and the state of its newest version."""
+        return {model["name"]: model.get("state", "") for model in self._control("index")}
+
+    def _control(self, what: str) -> list[dict]:
+        url = f"{self.http_url}/v2/repository/{what}"
+        answer = readiness.call(url, timeout_s=5, body=b"{}", headers={ADMIN_HEADER: self._key})
+        return json.loads(answer or "[]")
 
     def kill(self) -> None:
         """Ends the server and its steps at once; stop() still has to be called."""
@@ -260,13 +294,18 @@ def with_free_ports(settings: Settings) -> Settings:
     )
 
 
-def command_line(wheel: Wheel, settings: Settings, backends: Path) -> list[str]:
+def command_line(wheel: Wheel, settings: Settings, backends: Path, key: str) -> list[str]:
     """tritonserver's arguments; shared memory files get the name of the folder `backends`."""
     options = {
         "model-repository": settings.repository,
         "backend-directory": backends,
         "backend-config": f"python,shm-region-prefix-name={backends.name}_",
-        "exit-timeout-secs": settings.exit_timeout_s,
+        "exit-timeout-secs": STEPS_EXIT_S,
+        # models are unloaded to drain them, by whoever knows the key alone
+        "model-control-mode": "explicit",
+        "load-model": "*",
+        "http-restricted-api": f"{RESTRICTED}:{ADMIN_HEADER}={key}",
+        "grpc-restricted-protocol": f"{RESTRICTED}:{ADMIN_HEADER}={key}",
         "allow-gpu-metrics": "false",
         "pinned-memory-pool-byte-size": 0,
     }
