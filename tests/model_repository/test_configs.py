@@ -70,7 +70,9 @@ def test_the_detectors_settings_are_those_of_its_model_card():
     parameters = config_of("document_postprocess").parameters
     settings = {name: value.string_value for name, value in parameters.items()}
     assert settings.pop("classes").split(",") == card["classes"]
-    assert {name: float(value) for name, value in settings.items()} == card["thresholds"]
+    chosen = {f"confidence_{name}": at for name, at in card["thresholds"]["confidence"].items()}
+    chosen |= {name: card["thresholds"][name] for name in ("iou", "max_detections")}
+    assert {name: float(value) for name, value in settings.items()} == chosen
 
 
 def test_the_readers_operating_point_is_that_of_its_model_card():

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from countersign import Client
+from countersign import Client, Unavailable
 from server import ServerError, Settings, Triton
 from server.__main__ import parse
 from server.triton import ROOT, check_shm, find_wheel, free_port, libpython_dirs
@@ -167,6 +167,15 @@ def pending(metrics_url: str) -> int:
         text = reply.read().decode()
     counts = re.findall(r"^nv_inference_pending_request_count{.*} (\d+)", text, re.MULTILINE)
     return sum(map(int, counts))
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_a_stopping_server_is_unavailable_to_new_requests(captcha_repository, protocol):
+    with Triton(Settings(repository=captcha_repository, **ANY_PORTS)) as triton:
+        triton._drain()
+        url = getattr(triton, f"{protocol}_url")
+        with Client(url, protocol=protocol) as client, pytest.raises(Unavailable):
+            client.read(b"any image")
 
 
 def test_a_killed_step_ends_the_server_with_its_reason(captcha_repository):

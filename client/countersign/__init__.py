@@ -1,0 +1,28 @@
+"""Signatures and stamps on pages, digits of CAPTCHAs: the client of a countersign server.
+
+from countersign import Client
+
+with Client("127.0.0.1:8001") as client:
+    for detection in client.detect("page.jpg"):
+        print(detection.label, detection.score, detection.box)
+"""
+
+from countersign.client import AsyncClient, Client
+from countersign.connections import Tls
+from countersign.errors import CountersignError, DeadlineExceeded, Denied, Refused, Unavailable
+from countersign.messages import Detection, Detections, Reading
+
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "CountersignError",
+    "DeadlineExceeded",
+    "Denied",
+    "Detection",
+    "Detections",
+    "Reading",
+    "Refused",
+    "Tls",
+    "Unavailable",
+]
+__version__ = "0.1.0"

@@ -1,0 +1,89 @@
+"""What the command prints: a table for people, a JSON object a file for machines."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from countersign.errors import CountersignError
+from countersign.messages import Detections, Reading
+
+Answer = Detections | Reading | CountersignError
+
+BAR = 30  # characters
+
+
+def heading(answer: Detections | Reading, width: int) -> str:
+    """What stands above `table_rows`."""
+    if isinstance(answer, Reading):
+        return f"{'file':{width}}  {'text':9}  confidence"
+    return f"{'file':{width}}  {'label':9}  score      x0      y0      x1      y1"
+
+
+def table_rows(file: Path, answer: Detections | Reading, width: int) -> str:
+    """A line for each detection, or that there is none; a line for a reading.
+
+    `width` is that of the file column. Digits below the operating point are not shown.
+    """
+    if isinstance(answer, Reading):
+        text = "uncertain" if answer.certain is False else answer.text
+        return f"{file!s:{width}}  {text:9}  {answer.confidence:10.4f}"
+    if not len(answer):
+        return f"{file!s:{width}}  nothing"
+    return "\n".join(
+        f"{file!s:{width}}  {found.label:9}  {found.score:5.3f}"
+        + "".join(f" {edge:7.1f}" for edge in found.box)
+        for found in answer
+    )
+
+
+def json_line(file: Path, answer: Answer) -> str:
+    """One JSON object: the file with its answer or its "error"."""
+    return json.dumps({"file": str(file), **_fields(answer)})
+
+
+def _fields(answer: Answer) -> dict[str, Any]:
+    if isinstance(answer, CountersignError):
+        return {"error": str(answer)}
+    if isinstance(answer, Reading):
+        return {
+            "text": answer.text,
+            "confidence": _short(answer.confidence),
+            "digit_confidence": [_short(value) for value in answer.digit_confidence],
+            "certain": answer.certain,
+        }
+    detections = [
+        {
+            "label": found.label,
+            "score": _short(found.score),
+            "box": [_short(edge) for edge in found.box],
+        }
+        for found in answer
+    ]
+    return {"page_size": list(answer.page_size), "detections": detections}
+
+
+def _short(value: float) -> float:
+    """The shortest decimal of the same float32: 0.9, not 0.8999999761581421."""
+    return float(str(np.float32(value)))
+
+
+class Progress:
+    """How many of the files are done, on stderr if that is a terminal and they are several."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._shown = total > 1 and sys.stderr.isatty()
+
+    def clear(self) -> None:
+        """Take the bar away, so that a line can be printed."""
+        if self._shown:
+            print(end="\r\x1b[K", file=sys.stderr, flush=True)
+
+    def show(self, done: int) -> None:
+        """Draw the bar."""
+        if self._shown:
+            bar = "#" * (BAR * done // self._total)
+            print(end=f"\r[{bar:{BAR}}] {done}/{self._total}", file=sys.stderr, flush=True)

@@ -1,0 +1,123 @@
+"""The client against the real server: over both protocols, with the samples."""
+
+import asyncio
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from google.protobuf import text_format
+from PIL import Image
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from countersign import AsyncClient, Refused
+from countersign.cli import main
+
+READER = Path(__file__).resolve().parents[2] / "model_repository" / "captcha_postprocess"
+
+
+def overlap(box, other):
+    """Intersection over union of two xyxy boxes."""
+    x0, y0 = np.maximum(box[:2], other[:2])
+    x1, y1 = np.minimum(box[2:], other[2:])
+    shared = max(0, x1 - x0) * max(0, y1 - y0)
+    areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in (box, other)]
+    return shared / (sum(areas) - shared)
+
+
+def test_each_sample_page_shows_its_signatures_and_stamps(client, samples, sample_pages):
+    for name, expected in sample_pages.items():
+        found = client.detect(samples / name)
+        with Image.open(samples / name) as page:
+            assert found.page_size == page.size
+        assert len(found) == len(expected["boxes"])
+        for box in expected["boxes"]:
+            assert any(
+                one.label == box["class"] and overlap(one.box, box["xyxy"]) > 0.5 for one in found
+            ), f"{name}: no {box}"
+
+
+def test_each_sample_captcha_is_read(client, samples, sample_captchas):
+    for name, digits in sample_captchas.items():
+        assert client.read(samples / name).text == digits
+
+
+def test_the_operating_point_is_that_of_the_model_config(client, samples, sample_captchas):
+    config = ModelConfig()
+    text_format.Parse((READER / "config.pbtxt").read_text(), config)
+    reading = client.read(samples / next(iter(sample_captchas)))
+    told = config.parameters["min_confidence"].string_value
+    assert reading.certain == (reading.confidence >= float(told) if told else None)
+
+
+def test_asyncio_gives_the_same_as_blocking(server, client, samples, sample_pages):
+    page = samples / next(iter(sample_pages))
+
+    async def detect():
+        async with AsyncClient(server.grpc_url) as other:
+            return await other.detect(page, confidence=0.001)
+
+    awaited, blocking = asyncio.run(detect()), client.detect(page, confidence=0.001)
+    np.testing.assert_array_equal(awaited.boxes, blocking.boxes)
+    np.testing.assert_array_equal(awaited.scores, blocking.scores)
+    assert awaited.labels == blocking.labels
+
+
+def test_an_array_is_the_same_page_as_its_file(client, samples, sample_pages):
+    page = samples / next(iter(sample_pages))
+    pixels = np.asarray(Image.open(page).convert("RGB"))
+    lossless = io.BytesIO()
+    Image.fromarray(pixels).save(lossless, "PNG")
+    from_array = client.detect(pixels, confidence=0.001)
+    from_file = client.detect(lossless.getvalue(), confidence=0.001)
+    np.testing.assert_array_equal(from_array.boxes, from_file.boxes)
+    np.testing.assert_array_equal(from_array.scores, from_file.scores)
+
+
+def test_a_turned_page_is_measured_upright(client):
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6
+    Image.new("RGB", (300, 200), "white").save(file, "JPEG", exif=exif)
+    assert client.detect(file.getvalue()).page_size == (200, 300)
+
+
+def test_settings_reach_the_model(client, samples, sample_pages):
+    page = samples / next(iter(sample_pages))
+    assert len(client.detect(page, confidence=0, max_detections=3)) == 3
+    signatures = client.detect(page, confidence={"signature": 0, "stamp": 1})
+    assert set(signatures.labels) == {"signature"}
+
+
+@pytest.mark.parametrize(
+    ("image", "settings", "reason"),
+    [
+        (b"", {}, "image: 0 bytes"),
+        (b"no image", {}, "image: 8 bytes"),
+        (np.zeros((9, 9), np.uint8), {"confidence": float("nan")}, "parameter confidence: nan"),
+        (np.zeros((9, 9), np.uint8), {"confidence": {"logo": 0.5}}, "confidence_logo: unknown"),
+        (np.zeros((9, 9), np.uint8), {"iou": 1.5}, r"parameter iou: 1\.5"),
+        (np.zeros((9, 9), np.uint8), {"max_detections": 0}, "parameter max_detections: 0"),
+    ],
+)
+def test_the_servers_refusal_is_raised_in_its_words(client, image, settings, reason):
+    with pytest.raises(Refused, match=reason):
+        client.detect(image, **settings)
+
+
+def test_among_many_only_the_bad_image_fails(client, samples, sample_pages):
+    page = samples / next(iter(sample_pages))
+    answers = list(client.detect_many([page, b"bad", page, page], concurrency=4))
+    assert [type(answer).__name__ for answer in answers] == [
+        "Detections",
+        "Refused",
+        "Detections",
+        "Detections",
+    ]
+
+
+def test_the_command_reads_the_sample_captchas(server, samples, sample_captchas, capsys):
+    files = [str(samples / name) for name in sample_captchas]
+    assert main(["read", *files, "--json", "--url", server.grpc_url]) == 0
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [record["text"] for record in records] == list(sample_captchas.values())
