@@ -1,0 +1,51 @@
+# countersign on NVIDIA's Triton with its native OpenVINO backend, from the repository root:
+#   docker build -f docker/ngc.Dockerfile -t countersign:ngc .
+# Of NVIDIA's image, which also serves GPUs, it takes the server, two backends and what these link.
+FROM nvcr.io/nvidia/tritonserver:25.10-py3 AS full
+WORKDIR /opt/tritonserver
+RUN mkdir libraries \
+ && ldd bin/tritonserver backends/python/* backends/openvino/* 2>/dev/null \
+    | awk '$3 ~ "^/(usr|lib)" { print $3 }' | sort -u \
+    | grep -Ev '/lib(c|m|dl|rt|resolv|pthread|gcc_s|stdc\+\+|python3)\.' | xargs cp -Lt libraries
+
+# the release of Ubuntu, and so the Python, that NVIDIA's image has
+FROM docker.io/library/ubuntu:24.04
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends libpython3.12t64 python3-venv \
+ && rm -rf /var/lib/apt/lists/*
+WORKDIR /opt/tritonserver
+COPY --from=full /opt/tritonserver/bin bin
+COPY --from=full /opt/tritonserver/lib lib
+COPY --from=full /opt/tritonserver/libraries libraries
+COPY --from=full /opt/tritonserver/backends/python backends/python
+COPY --from=full /opt/tritonserver/backends/openvino backends/openvino
+ENV PATH=/opt/venv/bin:/opt/tritonserver/bin:$PATH PYTHONDONTWRITEBYTECODE=1 \
+    LD_LIBRARY_PATH=/opt/tritonserver/lib:/opt/tritonserver/libraries
+# a library that was left behind fails the build, not the first request
+RUN ! ldd bin/tritonserver backends/*/libtriton_*.so backends/python/triton_python_backend_stub \
+    | grep 'not found'
+
+WORKDIR /countersign
+# the steps' libraries; OpenVINO is the backend's own
+COPY requirements/serve.txt /tmp/
+RUN python3 -m venv /opt/venv \
+ && grep -v '^openvino' /tmp/serve.txt >/tmp/steps.txt \
+ && /opt/venv/bin/pip install --no-cache-dir -r /tmp/steps.txt
+COPY server/readiness.py server/readiness.py
+COPY server/samples server/samples
+COPY model_repository model_repository
+RUN chmod -R a+rX .
+USER 1000:1000
+EXPOSE 8000 8001 8002
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=30s --timeout=30s --start-period=2m CMD python server/readiness.py
+# server/triton.py's options. Models are neither loaded nor unloaded while it runs, so that a stop
+# may cut requests that are between two steps: take it out of the load balancer first.
+ENTRYPOINT ["sh", "-c", "key=$(cat /proc/sys/kernel/random/uuid) && exec tritonserver \
+  --model-repository=/countersign/model_repository \
+  --exit-timeout-secs=30 \
+  --http-restricted-api=model-repository,shared-memory,trace,logging:countersign-admin=$key \
+  --grpc-restricted-protocol=model-repository,shared-memory,trace,logging:countersign-admin=$key \
+  --allow-gpu-metrics=false \
+  --pinned-memory-pool-byte-size=0 \
+  \"$@\"", "tritonserver"]

@@ -1,0 +1,138 @@
+"""Dockerfiles, compose.yaml and .dockerignore, held against the repository; nothing is built."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from server.triton import STEPS_EXIT_S, Settings, Wheel, command_line
+
+ROOT = Path(__file__).resolve().parents[2]
+PYPI, NGC = ROOT / "docker" / "pypi.Dockerfile", ROOT / "docker" / "ngc.Dockerfile"
+both = pytest.mark.parametrize("dockerfile", [PYPI, NGC], ids=lambda path: path.stem)
+
+
+def instructions(dockerfile: Path) -> Iterator[tuple[str, str]]:
+    """(name, arguments) of each instruction, in order, continued lines joined."""
+    text = re.sub(r"^\s*#.*\n", "", dockerfile.read_text(), flags=re.MULTILINE)
+    for line in text.replace("\\\n", "").splitlines():
+        if line.strip():
+            name, _, rest = line.partition(" ")
+            yield name, rest.strip()
+
+
+def last(dockerfile: Path, name: str) -> str:
+    return [rest for found, rest in instructions(dockerfile) if found == name][-1]
+
+
+def copied(dockerfile: Path) -> list[str]:
+    """What the image takes from the repository."""
+    copies = [rest.split() for name, rest in instructions(dockerfile) if name == "COPY"]
+    return [source for words in copies if "--from" not in words[0] for source in words[:-1]]
+
+
+def passes(path: str) -> bool:
+    """Whether .dockerignore lets `path` into the build: its last line that matches decides."""
+    let_in = True
+    for line in (ROOT / ".dockerignore").read_text().splitlines():
+        pattern = re.escape(line.removeprefix("!")).replace(r"\*\*/", "(.*/)?")
+        if re.match(pattern.replace(r"\*", "[^/]*") + "(/|$)", path):
+            let_in = line.startswith("!")
+    return let_in
+
+
+@both
+def test_what_an_image_copies_exists_and_is_let_into_the_build(dockerfile):
+    assert copied(dockerfile)
+    for source in copied(dockerfile):
+        assert (ROOT / source).exists(), source
+        assert passes(source), source
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ".git/config",
+        "training/detector/train.py",
+        "server/__pycache__/triton.pyc",
+        "model_repository/document_yolo/.half/model.bin",
+    ],
+)
+def test_what_no_image_needs_is_kept_out_of_the_build(path):
+    assert not passes(path)
+
+
+@both
+def test_an_image_does_not_run_as_root(dockerfile):
+    user, _, group = last(dockerfile, "USER").partition(":")
+    assert int(user) > 0
+    assert int(group) > 0
+
+
+@both
+def test_an_image_checks_its_health_by_an_inference(dockerfile):
+    command = last(dockerfile, "HEALTHCHECK").partition("CMD ")[2]
+    assert command.split()[:2] == ["python", "server/readiness.py"]
+    assert (ROOT / "server" / "readiness.py").exists()
+
+
+@both
+def test_base_images_have_a_tag_of_one_release(dockerfile):
+    default = dict(rest.split("=", 1) for name, rest in instructions(dockerfile) if name == "ARG")
+    for name, rest in instructions(dockerfile):
+        if name == "FROM":
+            image = re.sub(r"\$\{(\w+)\}", lambda found: default[found[1]], rest.split()[0])
+            assert re.search(r":\d+\.\d+[\w.-]*$", image), image
+
+
+def test_the_ngc_image_starts_tritonserver_with_the_options_of_the_server():
+    wheel = Wheel(Path("tritonserver"), Path("python"), Path("stub"), library_path=[])
+    settings = Settings(repository=Path("/countersign/model_repository"))
+    argv = command_line(wheel, settings, Path("backends"), key="$key")
+    expected = dict(argument.split("=", 1) for argument in argv[1:])
+
+    shell = json.loads(last(NGC, "ENTRYPOINT"))[2]
+    options = dict(word.split("=", 1) for word in shell.split() if word.startswith("--"))
+
+    assert len(options) == 6
+    # nothing is drained before its exit, so that this is the time of requests in flight
+    assert int(options.pop("--exit-timeout-secs")) == settings.exit_timeout_s
+    assert options == {name: expected[name] for name in options}
+
+
+def services() -> dict:
+    return yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())["services"]
+
+
+def test_compose_builds_both_images():
+    built = {
+        (ROOT / "docker" / service["build"]["context"] / service["build"]["dockerfile"]).resolve()
+        for service in services().values()
+    }
+    assert built == {PYPI, NGC}
+
+
+@pytest.mark.parametrize("name", ["pypi", "ngc"])
+def test_a_service_gets_shared_memory_and_leave_to_start_the_python_backend(name):
+    service = services()[name]
+    assert service["shm_size"] == "1g"
+    assert service["read_only"]
+    (tmp,) = service["tmpfs"]  # Docker mounts a tmpfs noexec unless told
+    assert re.match(r"/tmp:(\w+,)*exec,", tmp)
+
+
+@pytest.mark.parametrize("name", ["pypi", "ngc"])
+def test_a_service_gets_the_time_that_a_stop_may_take(name):
+    drain_and_exit = Settings().exit_timeout_s + 2 * STEPS_EXIT_S
+    assert int(services()[name]["stop_grace_period"].removesuffix("s")) > drain_and_exit
+
+
+@pytest.mark.parametrize("name", ["pypi", "ngc"])
+def test_a_service_listens_on_this_machine_alone_and_has_no_privileges(name):
+    service = services()[name]
+    assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
