@@ -1,4 +1,4 @@
-"""Asks a running server what its samples show; `python -m server.readiness` exits 0 if it knows.
+"""Asks a running server what its samples show; `python server/readiness.py` exits 0 if it knows.
 
 Only an inference tells health: a step whose process died keeps answering "ready". Standard library
 only, so that a container's health check costs no import of a client.
@@ -107,7 +107,7 @@ def call(
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m server.readiness", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", default="127.0.0.1:8000", help="host:port of the HTTP endpoint")
     parser.add_argument("--timeout", type=float, default=5, help="seconds for each request")
     args = parser.parse_args()

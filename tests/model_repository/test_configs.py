@@ -1,6 +1,7 @@
 """The repository keeps the rules of Triton's native OpenVINO backend, and its copies agree."""
 
 import json
+import re
 from pathlib import Path
 
 import openvino as ov
@@ -38,6 +39,14 @@ def test_a_graph_has_the_names_types_and_static_shapes_of_its_config(model):
             assert port.partial_shape.is_static
             assert list(port.shape) == list(io.dims)
             assert port.element_type == OV_TYPES[io.data_type]
+
+
+@pytest.mark.parametrize("model", OPENVINO)
+def test_a_graph_is_of_operations_that_an_older_native_openvino_knows(model):
+    text = (REPOSITORY / model / "1" / "model.xml").read_text()
+    assert re.search(r'<net [^>]*version="11"', text)
+    opsets = {int(number) for number in re.findall(r'version="opset(\d+)"', text)}
+    assert max(opsets) <= 14  # 15 came with OpenVINO 2024.4, that of Triton 24.10
 
 
 @pytest.mark.parametrize("model", OPENVINO)

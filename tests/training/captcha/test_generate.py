@@ -1,8 +1,10 @@
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from training.captcha.generate import STYLES, digit_masks, glyph, sample, write
+from training.captcha.generate import STYLES, digit_masks, glyph, sample, write, write_samples
 from training.captcha.images import load
 
 
@@ -50,7 +52,9 @@ def test_each_digit_lies_whole_within_the_image_left_to_right(style):
             assert mask[[0, -1]].max() < 0.5
 
 
-@pytest.mark.parametrize("font", sorted({font for style in STYLES.values() for font in style.fonts}))
+@pytest.mark.parametrize(
+    "font", sorted({font for style in STYLES.values() for font in style.fonts})
+)
 def test_every_font_draws_ten_different_digits(font):
     drawn = {glyph(font, digit, 24).tobytes() for digit in "0123456789"}
     assert len(drawn) == 10
@@ -59,8 +63,8 @@ def test_every_font_draws_ten_different_digits(font):
 def test_a_longer_run_begins_with_the_images_of_a_shorter_one(tmp_path):
     write(tmp_path / "short", "plain", 2, seed=4)
     write(tmp_path / "long", "plain", 3, seed=4)
-    short, long = (sorted(p.name for p in (tmp_path / n).iterdir()) for n in ("short", "long"))
-    assert set(short) < set(long)
+    short, long = ({p.name for p in (tmp_path / n).glob("*.png")} for n in ("short", "long"))
+    assert short < long
     for name in short:
         one, other = (np.asarray(Image.open(tmp_path / n / name)) for n in ("short", "long"))
         np.testing.assert_array_equal(one, other)
@@ -70,3 +74,16 @@ def test_written_names_carry_the_labels_that_load_reads(tmp_path):
     write(tmp_path, "dark", 3, seed=0)
     labels = {"".join(map(str, row)) for row in load(tmp_path).labels}
     assert labels == {sample("dark", 0, index)[1] for index in range(3)}
+
+
+def test_a_generated_folder_knows_its_style_and_seed(tmp_path):
+    write(tmp_path / "images", "dark", 2, seed=7)
+    expected = {"folder": "images", "images": 2, "style": "dark", "seed": 7}
+    assert load(tmp_path / "images").source == expected
+
+
+def test_samples_are_four_images_and_their_labels(tmp_path):
+    write_samples(tmp_path, seed=2)
+    labels = json.loads((tmp_path / "captchas.json").read_text())
+    assert len(labels) == 4
+    assert {path.name for path in tmp_path.glob("*.png")} == set(labels)

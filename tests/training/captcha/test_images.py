@@ -64,6 +64,17 @@ def test_another_size_is_resized_and_keeps_its_grey(tmp_path):
     np.testing.assert_array_equal(read_grey(tmp_path / "482913.png"), np.full((50, 200), 77))
 
 
+@pytest.mark.parametrize("size", [(200, 50), (300, 75), (150, 38), (250, 40)])
+def test_pixels_are_those_that_the_served_step_makes(step, tmp_path, size):
+    colours = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    path = tmp_path / "482913.png"
+    Image.fromarray(colours).save(path)
+    served = step("captcha_preprocess")
+    file, header = served.open_image(path.read_bytes())
+    grey, _ = served.read_pixels(file, header, 1, grey=True)
+    np.testing.assert_array_equal(read_grey(path), served.to_pixels(grey, 200, 50)[0])
+
+
 def test_transparent_parts_are_white(tmp_path):
     Image.new("LA", (200, 50), (0, 0)).save(tmp_path / "482913.png")
     np.testing.assert_array_equal(read_grey(tmp_path / "482913.png"), np.full((50, 200), 255))

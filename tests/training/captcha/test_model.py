@@ -48,7 +48,14 @@ def test_position_embeddings_reach_their_head_and_no_other(reader):
 
 @torch.no_grad()
 @pytest.mark.parametrize(
-    "change", [{"position": 0}, {"backbone": "mobilenetv4_conv_small_050"}, {"channels": 8}]
+    "change",
+    [
+        {"position": 0},
+        {"channels": 8},
+        {"backbone": "mobilenetv4_conv_small_050"},
+        {"backbone": "eca_nfnet_l0"},
+    ],
+    ids=str,
 )
 def test_every_part_can_be_changed(change):
     reader = CaptchaReader(dataclasses.replace(ReaderConfig(), **change)).eval()
