@@ -67,6 +67,17 @@ def test_an_ensemble_answers_in_the_types_and_shapes_of_its_contract(triton, ima
         assert all(size in (-1, got) for size, got in zip(shape, array.shape, strict=True))
 
 
+@pytest.mark.parametrize(
+    ("ensemble", "output"), [(model, name) for model, names in CONTRACT.items() for name in names]
+)
+def test_any_output_can_be_asked_for_alone(triton, image, ensemble, output):
+    module, connection = triton
+    tensor = module.InferInput("image", [1], "BYTES")
+    tensor.set_data_from_numpy(np.array([image[ensemble]], np.object_))
+    asked = [module.InferRequestedOutput(output)]
+    assert connection.infer(ensemble, [tensor], outputs=asked).as_numpy(output) is not None
+
+
 def test_scores_come_best_first_and_one_for_each_box(client, image):
     found = client.detect(image["document_detector"], confidence=0.01)
     assert len(found.scores) == len(found.labels) == len(found.boxes) >= 2

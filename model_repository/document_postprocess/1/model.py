@@ -6,6 +6,8 @@ page_size    INT32 [2]           width, height of the page that was sent
 boxes        FP32 [N, 4]         x0, y0, x1, y1 in pixels of that page, best score first
 scores       FP32 [N]
 labels       STRING [N]
+page_size    INT32 [2]           as it came: Triton 24.10 fails a request for outputs of an
+                                 ensemble's earlier step alone, so the last step gives them all
 
 Request parameters: confidence (all classes), confidence_<class>, iou, max_detections. Those left
 out come from config.pbtxt, which export fills from the model card.
@@ -106,7 +108,7 @@ class TritonPythonModel:
         return [self.respond(request) for request in requests]
 
     def respond(self, request):
-        """One request's response: three tensors, or INVALID_ARGUMENT with the reason."""
+        """One request's response: four tensors, or INVALID_ARGUMENT with the reason."""
         predictions, letterbox, page_size = (
             pb_utils.get_input_tensor_by_name(request, name).as_numpy()
             for name in ("predictions", "letterbox", "page_size")
@@ -123,5 +125,6 @@ class TritonPythonModel:
                 pb_utils.Tensor("boxes", to_page(xyxy, letterbox, page_size)),
                 pb_utils.Tensor("scores", scores),
                 pb_utils.Tensor("labels", self.labels[class_ids]),
+                pb_utils.Tensor("page_size", page_size),
             ]
         )
