@@ -1,0 +1,299 @@
+"""CAPTCHA checkpoint -> ONNX -> OpenVINO IR -> model repository.
+
+    python -m export.captcha RUN/best.pt --validation DIR --test DIR
+
+The calibration temperature and the operating point are fitted on the validation images and changed
+views of them. Nothing is written into the repository before the graph has the contract's names,
+types and shapes, agrees with the checkpoint, and reads the test images as well.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import nncf
+import numpy as np
+import onnxruntime
+import openvino as ov
+import torch
+from scipy.optimize import minimize_scalar
+from scipy.special import softmax
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, interpolate
+from tqdm import tqdm
+
+from export.gates import check_contract, check_gap, commit
+from export.graphs import convert
+from export.repository import new_version, read_config, set_parameters
+from training.captcha.augment import augmented
+from training.captcha.images import DIGITS, HEIGHT, WIDTH, Images, load
+from training.captcha.model import CLASSES, CaptchaReader
+from training.captcha.model import load as load_reader
+from training.captcha.train import logits_of
+
+REPOSITORY = Path("model_repository")
+F32 = {"INFERENCE_PRECISION_HINT": "f32"}  # else a CPU with native bfloat16 uses it
+# Largest difference of a probability, graph at f32 against checkpoint. FP16 rounds weights.
+MAX_GAP = {"onnx": {"probabilities": 1e-4}, "fp16": {"probabilities": 1e-2}}
+VIEWS = 5  # changed views of each validation image, beside the image itself
+VIEW_STRENGTH = (2, 0.025, 0.05)  # degrees, shares: what screenshots do, less than training does
+CROP = (slice(3, HEIGHT - 3), slice(10, WIDTH - 10))  # of the second view
+
+Read = Callable[[np.ndarray], np.ndarray]  # pixels (1, 50, 200) uint8 -> logits (1, 6, 10)
+
+
+class Served(nn.Module):
+    """The graph that is served: pixels (B, 50, 200) uint8 -> logits (B, 6, 10) / temperature.
+
+    With `tta` the logits are the mean of two views: the image, and its middle enlarged.
+    """
+
+    def __init__(self, reader: CaptchaReader, temperature: float = 1, tta: bool = False) -> None:
+        super().__init__()
+        self.reader, self.temperature, self.tta = reader, temperature, tta
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        logits = self.reader(pixels)
+        if self.tta:
+            middle = pixels.float()[:, None, CROP[0], CROP[1]]
+            view = interpolate(middle, (HEIGHT, WIDTH), mode="bilinear", align_corners=False)
+            logits = (logits + self.reader(view[:, 0])) / 2
+        return logits / self.temperature
+
+
+def with_views(images: Images, views: int = VIEWS, seed: int = 0) -> Images:
+    """The images and `views` shifted, blurred, compressed ... views of each, seeded."""
+    rng = torch.Generator().manual_seed(seed)
+    plain = torch.from_numpy(images.pixels)
+    changed = [augmented(plain, *VIEW_STRENGTH, rng) for _ in range(views)]
+    pixels = [images.pixels, *(view.round().byte().numpy() for view in changed)]
+    return Images(
+        np.concatenate(pixels), np.tile(images.labels, (views + 1, 1)), images.names * (views + 1)
+    )
+
+
+def fitted_temperature(logits: Tensor, labels: Tensor) -> float:
+    """The T that gives logits / T the lowest cross-entropy (Guo et al., arXiv 1706.04599)."""
+
+    def loss(log_temperature: float) -> float:
+        scaled = logits.flatten(0, 1) / np.exp(log_temperature)
+        return cross_entropy(scaled, labels.flatten()).item()
+
+    return float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
+
+
+def readings(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(N, 6, 10) calibrated logits -> (N, 6) digits and (N,) confidence in the whole text."""
+    return logits.argmax(-1), softmax(logits, axis=-1).max(-1).prod(-1)
+
+
+def operating_point(confidence: np.ndarray, right: np.ndarray, precision: float) -> float:
+    """The lowest confidence from which on the share of right texts is at least `precision`.
+
+    confidence (N,) in [0, 1], right (N,) bool. ValueError if no confidence reaches it.
+    """
+    order = np.argsort(-confidence, kind="stable")
+    share = right[order].cumsum() / np.arange(1, len(order) + 1)  # answering the k surest
+    enough = np.flatnonzero(share >= precision)
+    if not len(enough):
+        raise ValueError(f"no confidence gives precision {precision}: best {share.max():.4f}")
+    return float(confidence[order][enough[-1]])
+
+
+def round_up(threshold: float) -> float:
+    """To four decimals, never below, since a lower one would answer more."""
+    return float(np.ceil(threshold * 1e4) / 1e4)
+
+
+def onnx_reader(path: Path) -> Read:
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return lambda pixels: session.run(["logits"], {"pixels": pixels})[0]
+
+
+def ir_reader(model: ov.Model | Path, settings: dict[str, str]) -> Read:
+    compiled = ov.compile_model(model, "CPU", settings)
+    return lambda pixels: compiled(pixels)["logits"]
+
+
+def read_all(read: Read, images: Images, name: str) -> np.ndarray:
+    """(N, 6, 10) logits, one image at a time as it is served."""
+    return np.concatenate([read(one[None]) for one in tqdm(images.pixels, desc=name)])
+
+
+def gap(read: Read, images: Images, truth: np.ndarray, name: str) -> dict[str, float]:
+    """The largest difference of a probability to those of the logits `truth`."""
+    found = softmax(read_all(read, images, name), axis=-1)
+    return {"probabilities": float(np.abs(found - softmax(truth, axis=-1)).max())}
+
+
+def calibrated(reader: CaptchaReader, viewed: Images, tta: bool) -> Served:
+    """The graph to serve, its temperature fitted on these images."""
+    logits = logits_of(Served(reader, tta=tta), viewed.pixels)
+    temperature = fitted_temperature(logits, torch.from_numpy(viewed.labels))
+    return Served(reader, temperature, tta).eval()
+
+
+def to_graph(served: Served, onnx: Path) -> ov.Model:
+    """Writes the ONNX file and returns the same graph for OpenVINO: `pixels` -> `logits`."""
+    example = torch.zeros(1, HEIGHT, WIDTH, dtype=torch.uint8)
+    torch.onnx.export(
+        served, (example,), onnx, dynamo=False, input_names=["pixels"], output_names=["logits"]
+    )
+    return convert(onnx)
+
+
+def score(logits: np.ndarray, images: Images, threshold: float) -> dict[str, float]:
+    """What the model card says of one set of images."""
+    digits, confidence = readings(logits)
+    right = (digits == images.labels).all(1)
+    answered = confidence >= threshold
+    return {
+        "images": len(images),
+        "exact_match": float(right.mean()),
+        "digit_accuracy": float((digits == images.labels).mean()),
+        "abstained": float((~answered).mean()),
+        "wrong_answers": int((answered & ~right).sum()),
+    }
+
+
+def check_int8(quantised: dict[str, dict], full: dict[str, dict]) -> None:
+    """ValueError with the figures if INT8 reads an image fewer than f32 of a test set."""
+    for name, found in quantised.items():
+        if found["exact_match"] < full[name]["exact_match"]:
+            raise ValueError(
+                f"{name}: INT8 reads {found['exact_match']:.2%} of {found['images']} images, "
+                f"f32 {full[name]['exact_match']:.2%}"
+            )
+
+
+def write_ir(
+    served: Served, some: Images, truth: np.ndarray, folder: Path, int8: bool
+) -> tuple[ov.Model, dict[str, dict]]:
+    """Writes model.xml and model.bin; returns the f32 graph and each form's gap to `truth`.
+
+    truth (N, 6, 10) are the checkpoint's logits for `some` images, which also calibrate INT8.
+    Raises ValueError if a gap is over its limit.
+    """
+    onnx, ir = folder / "reader.onnx", folder / "model.xml"
+    model = to_graph(served, onnx)
+    ov.save_model(model, ir, compress_to_fp16=True)
+    gaps = {
+        "onnx": gap(onnx_reader(onnx), some, truth, "onnx"),
+        "fp16": gap(ir_reader(ir, F32), some, truth, "fp16"),
+    }
+    for form, limits in MAX_GAP.items():
+        check_gap(form, gaps[form], limits)
+    onnx.unlink()
+    if int8:
+        ov.save_model(nncf.quantize(model, nncf.Dataset(list(some.pixels[:, None]))), ir)
+    return model, gaps
+
+
+def export(
+    checkpoint: Path,
+    validation: Images,
+    tests: dict[str, Images],
+    repository: Path = REPOSITORY,
+    version: int = 1,
+    int8: bool = False,
+    tta: bool = False,
+    precision: float = 0.9995,
+) -> dict:
+    """Writes captcha_heads/VERSION and captcha_postprocess' parameter; returns the model card.
+
+    Raises ValueError, and leaves the repository as it was, if a check fails: the contract, the
+    largest gap to the checkpoint, or INT8 that reads a test image fewer than f32.
+    """
+    config = repository / "captcha_heads" / "config.pbtxt"
+    postprocess = repository / "captcha_postprocess" / "config.pbtxt"
+    read_config(postprocess)  # before the work, not after
+
+    viewed = with_views(validation)
+    served = calibrated(load_reader(checkpoint), viewed, tta)
+    truth = logits_of(served, viewed.pixels).numpy()
+    digits, confidence = readings(truth)
+    right = (digits == viewed.labels).all(1)
+    threshold = round_up(operating_point(confidence, right, precision))
+
+    with new_version(repository / "captcha_heads" / str(version)) as fresh:
+        some = np.arange(0, len(viewed), max(1, len(viewed) // 300))
+        model, gaps = write_ir(served, viewed.subset(some), truth[some], fresh, int8)
+        check_contract(ov.Core().read_model(fresh / "model.xml"), config)
+        full, quick = ir_reader(model, F32), ir_reader(fresh / "model.xml", {})
+        metrics = {
+            "f32": {
+                name: score(read_all(full, images, f"{name}, f32"), images, threshold)
+                for name, images in tests.items()
+            },
+            "served": {
+                name: score(read_all(quick, images, f"{name}, served"), images, threshold)
+                for name, images in tests.items()
+            },
+        }
+        if int8:
+            check_int8(metrics["served"], metrics["f32"])
+        card = {
+            "name": "captcha_heads",
+            "version": version,
+            "classes": [str(digit) for digit in range(CLASSES)],
+            "input": {"width": WIDTH, "height": HEIGHT, "pixels": "grey uint8", "digits": DIGITS},
+            "graph": {"weights": "INT8" if int8 else "FP16", "tta": tta, "gaps": gaps},
+            "thresholds": {"min_confidence": threshold, "precision": precision},
+            "calibration": {"temperature": served.temperature},
+            "metrics": metrics | {"validation with views": score(truth, viewed, threshold)},
+            "data": {
+                "training": beside(checkpoint, "data.json"),
+                "validation": validation.source | {"views": VIEWS},
+                "test": {name: images.source for name, images in tests.items()},
+            },
+            "model": asdict(served.reader.config),
+            "training": {
+                "command": "python -m training.captcha.train",
+                "config": beside(checkpoint, "config.json"),
+                "epochs": len(beside(checkpoint, "history.json")),
+            },
+            "commit": commit(),
+            "license": "Apache-2.0",
+            "date": date.today().isoformat(),
+        }
+        (fresh / "model_card.json").write_text(json.dumps(card, indent=2) + "\n")
+    set_parameters(postprocess, {"min_confidence": str(threshold)})
+    return card
+
+
+def beside(checkpoint: Path, name: str) -> Any:
+    """What a JSON file of the checkpoint's run says; an empty dict if there is none."""
+    path = checkpoint.with_name(name)
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--validation", type=Path, required=True, help="labelled images")
+    parser.add_argument("--test", type=Path, nargs="+", required=True, help="labelled images")
+    parser.add_argument("--repository", type=Path, default=REPOSITORY)
+    parser.add_argument("--version", type=int, default=1)
+    parser.add_argument("--int8", action="store_true", help="quantise weights and activations")
+    parser.add_argument("--tta", action="store_true", help="average two views in the graph")
+    parser.add_argument("--precision", type=float, default=0.9995, help="of what is answered")
+    args = parser.parse_args()
+    card = export(
+        args.checkpoint,
+        load(args.validation),
+        {folder.name: load(folder) for folder in args.test},
+        args.repository,
+        args.version,
+        args.int8,
+        args.tta,
+        args.precision,
+    )
+    print(json.dumps(card, indent=2))
+
+
+if __name__ == "__main__":
+    main()

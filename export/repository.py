@@ -1,0 +1,45 @@
+"""What export may write: a finished version directory, and parameters of a step's config.pbtxt."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from google.protobuf import text_format
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+
+def read_config(path: Path) -> ModelConfig:
+    """The config.pbtxt as Triton's own message. ValueError with the line if it does not parse."""
+    try:
+        return text_format.Parse(path.read_text(), ModelConfig())
+    except text_format.ParseError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def set_parameters(path: Path, parameters: dict[str, str]) -> None:
+    """Sets string parameters in a config.pbtxt and keeps everything else but comments."""
+    config = read_config(path)
+    for name, value in parameters.items():
+        config.parameters[name].string_value = value
+    if config != read_config(path):
+        path.write_text(text_format.MessageToString(config, use_short_repeated_primitives=True))
+
+
+@contextmanager
+def new_version(version_dir: Path) -> Iterator[Path]:
+    """An empty folder that becomes `version_dir` when the block ends well.
+
+    If the block raises, `version_dir` stays as it was. It is never seen half written: the work
+    is done beside the repository, where no server looks.
+    """
+    version_dir.parent.mkdir(parents=True, exist_ok=True)
+    repository = version_dir.parents[1]
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=repository.parent) as scratch:
+        fresh = Path(scratch, "fresh")
+        fresh.mkdir()
+        yield fresh
+        if version_dir.exists():
+            shutil.move(version_dir, Path(scratch, "replaced"))
+        shutil.move(fresh, version_dir)

@@ -1,0 +1,207 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+import pytest
+import torch
+from scipy.special import softmax
+
+from export.captcha import (
+    Served,
+    check_int8,
+    export,
+    fitted_temperature,
+    gap,
+    operating_point,
+    readings,
+    round_up,
+    with_views,
+    write_ir,
+)
+from export.gates import check_contract
+from export.repository import read_config
+from training.captcha.images import HEIGHT, WIDTH, Images
+from training.captcha.model import CaptchaReader, ReaderConfig, load, save
+
+REPOSITORY = Path(__file__).parents[2] / "model_repository"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A reader with random weights."""
+    torch.manual_seed(0)
+    reader = CaptchaReader(ReaderConfig()).eval()
+    path = tmp_path_factory.mktemp("run") / "best.pt"
+    save(reader, path)
+    return path
+
+
+@pytest.fixture
+def repository(tmp_path):
+    for name in ("captcha_heads", "captcha_postprocess"):
+        (tmp_path / name).mkdir()
+        shutil.copy(REPOSITORY / name / "config.pbtxt", tmp_path / name)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def images(checkpoint):
+    """Twelve images, labelled with what the random reader reads, so that it is always right."""
+    pixels = np.random.default_rng(0).integers(0, 256, (12, HEIGHT, WIDTH), np.uint8)
+    with torch.no_grad():
+        labels = load(checkpoint)(torch.from_numpy(pixels)).argmax(-1).numpy()
+    return Images(pixels, labels, tuple(map(str, range(12))))
+
+
+def test_the_operating_point_is_the_lowest_confidence_with_the_precision():
+    confidence = np.array([0.9, 0.8, 0.7, 0.6, 0.5])
+    right = np.array([True, True, False, True, False])
+    assert operating_point(confidence, right, 1.0) == 0.8
+    assert operating_point(confidence, right, 0.75) == 0.6  # 3 of 4
+    assert operating_point(confidence, right, 0.6) == 0.5  # 3 of 5
+
+
+def test_a_precision_out_of_reach_is_refused_with_the_best_there_is():
+    with pytest.raises(ValueError, match=r"precision 0.9: best 0\.5000"):
+        operating_point(np.array([0.9, 0.8]), np.array([False, True]), 0.9)
+
+
+def test_a_threshold_is_never_rounded_down():
+    assert round_up(0.12341) == 0.1235
+    assert round_up(0.5) == 0.5
+
+
+def test_a_confidence_is_the_product_of_six_probabilities():
+    logits = np.random.default_rng(0).normal(size=(2, 6, 10)).astype(np.float32)
+    digits, confidence = readings(logits)
+    best = softmax(logits, axis=-1).max(-1)
+    np.testing.assert_array_equal(digits, logits.argmax(-1))
+    np.testing.assert_allclose(confidence, best.prod(1), rtol=1e-5)
+
+
+def test_the_temperature_makes_confidence_the_share_that_is_right():
+    """Logits that promise 0.9997 but are right three times in four: T must bring 0.75."""
+    logits = torch.zeros(4, 6, 10)
+    logits[..., 0] = 10
+    labels = torch.zeros(4, 6, dtype=torch.int64)
+    labels[0] = 1
+    temperature = fitted_temperature(logits, labels)
+    sure = torch.softmax(logits[0, 0] / temperature, 0)[0].item()
+    assert sure == pytest.approx(0.75, abs=0.01)
+
+
+def test_views_keep_their_labels_and_follow_a_seed(images):
+    viewed = with_views(images, views=2)
+    assert viewed.pixels.shape == (36, HEIGHT, WIDTH)
+    np.testing.assert_array_equal(viewed.pixels[:12], images.pixels)
+    np.testing.assert_array_equal(viewed.labels[12:24], images.labels)
+    np.testing.assert_array_equal(with_views(images, views=2).pixels, viewed.pixels)
+
+
+class Counting(torch.nn.Module):
+    """Logits that are the mean grey of what it is shown."""
+
+    def forward(self, pixels):
+        return pixels.float().mean((1, 2))[:, None, None].expand(-1, 6, 10)
+
+
+def test_the_second_view_is_the_middle_of_the_image():
+    page = torch.zeros(1, HEIGHT, WIDTH, dtype=torch.uint8)
+    page[:, 3:47, 10:190] = 100  # the middle fills the second view
+    whole = 100 * (44 * 180) / (50 * 200)
+    served = Served(Counting(), temperature=2, tta=True)
+    assert served(page)[0, 0, 0].item() == pytest.approx((whole + 100) / 2 / 2, abs=0.01)
+
+
+@pytest.mark.parametrize("tta", [False, True])
+def test_an_export_serves_the_contract_and_its_card(checkpoint, images, repository, tta):
+    card = export(checkpoint, images, {"same": images}, repository, tta=tta, precision=0.5)
+    version = repository / "captcha_heads" / "1"
+    assert sorted(p.name for p in version.iterdir()) == [
+        "model.bin",
+        "model.xml",
+        "model_card.json",
+    ]
+    assert json.loads((version / "model_card.json").read_text()) == card
+    model = ov.Core().read_model(version / "model.xml")
+    check_contract(model, REPOSITORY / "captcha_heads" / "config.pbtxt")
+    assert card["metrics"]["f32"]["same"]["images"] == 12
+    if not tta:
+        assert card["metrics"]["f32"]["same"]["exact_match"] == 1
+
+
+def test_the_served_graph_has_the_temperature_in_it(checkpoint, images, repository):
+    card = export(checkpoint, images, {"same": images}, repository, precision=0.5)
+    ir = repository / "captcha_heads" / "1" / "model.xml"
+    compiled = ov.compile_model(ir, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    with torch.no_grad():
+        raw = load(checkpoint)(torch.from_numpy(images.pixels[:1])).numpy()
+    expected = raw / card["calibration"]["temperature"]
+    np.testing.assert_allclose(compiled(images.pixels[:1])["logits"], expected, atol=0.05)
+
+
+def test_the_operating_point_reaches_the_postprocess_step(checkpoint, images, repository):
+    card = export(checkpoint, images, {"same": images}, repository, precision=0.5)
+    config = read_config(repository / "captcha_postprocess" / "config.pbtxt")
+    found = float(config.parameters["min_confidence"].string_value)
+    assert found == card["thresholds"]["min_confidence"]
+
+
+def test_the_shipped_card_and_the_shipped_step_share_an_operating_point():
+    versions = [p for p in (REPOSITORY / "captcha_heads").iterdir() if p.name.isdigit()]
+    newest = max(versions, key=lambda path: int(path.name))
+    card = json.loads((newest / "model_card.json").read_text())
+    config = read_config(REPOSITORY / "captcha_postprocess" / "config.pbtxt")
+    found = float(config.parameters["min_confidence"].string_value)
+    assert found == card["thresholds"]["min_confidence"]
+
+
+def test_a_refused_export_leaves_the_repository_as_it_was(checkpoint, images, repository):
+    def contents():
+        return {p: p.read_bytes() for p in repository.rglob("*") if p.is_file()}
+
+    wrong = Images(images.pixels, (images.labels + 1) % 10, images.names)
+    before = contents()
+    with pytest.raises(ValueError, match="no confidence gives precision"):
+        export(checkpoint, wrong, {"same": images}, repository)
+    assert contents() == before
+
+
+def test_a_graph_of_another_shape_is_refused(checkpoint, images, repository):
+    config = repository / "captcha_heads" / "config.pbtxt"
+    config.write_text(config.read_text().replace("[ 1, 50, 200 ]", "[ 1, 64, 200 ]"))
+    with pytest.raises(ValueError, match=r"input of the graph: .*\[1, 50, 200\].*\[1, 64, 200\]"):
+        export(checkpoint, images, {"same": images}, repository, precision=0.5)
+    assert not (repository / "captcha_heads" / "1").exists()
+
+
+def test_int8_is_exported_as_int8(checkpoint, images, repository):
+    card = export(checkpoint, images, {}, repository, int8=True, precision=0.5)
+    assert card["graph"]["weights"] == "INT8"
+    model = ov.Core().read_model(repository / "captcha_heads" / "1" / "model.xml")
+    assert "FakeQuantize" in {node.get_type_name() for node in model.get_ops()}
+
+
+def test_int8_that_reads_one_image_fewer_is_refused_with_the_figures():
+    full = {"test": {"images": 200, "exact_match": 1.0}}
+    check_int8(full, full)
+    with pytest.raises(ValueError, match=r"test: INT8 reads 99\.50% of 200 images, f32 100\.00%"):
+        check_int8({"test": {"images": 200, "exact_match": 0.995}}, full)
+
+
+def test_the_gap_is_the_largest_difference_of_a_probability(images):
+    """Of ten equal logits one is raised by 1: e / (e + 9) - 1 / 10 more."""
+    truth = np.zeros((12, 6, 10), np.float32)
+    answer = truth[:1].copy()
+    answer[0, 0, 0] = 1
+    found = gap(lambda pixels: answer, images, truth, "test")
+    assert found == {"probabilities": pytest.approx(np.e / (np.e + 9) - 0.1, rel=1e-5)}
+
+
+def test_a_graph_that_drifts_from_its_checkpoint_is_refused(checkpoint, images, tmp_path):
+    served = Served(load(checkpoint), temperature=0.01).eval()  # sharp, so that it shows
+    wrong = np.zeros((12, 6, 10), np.float32)
+    with pytest.raises(ValueError, match=r"onnx: probabilities are .* limit 1e-04"):
+        write_ir(served, images, wrong, tmp_path, int8=False)

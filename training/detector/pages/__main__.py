@@ -1,0 +1,75 @@
+"""Write seeded splits of generated pages in the YOLO layout.
+
+    python -m training.detector.pages --out DIR --seed 0 --train 3600 --validation 300 --test 300
+    python -m training.detector.pages --samples server/samples --seed 0
+
+DIR gets images/SPLIT/*.jpg, labels/SPLIT/*.txt, sources.json (which template, writers and stamp
+designs each page shows) and pages.yaml for the trainer.
+"""
+
+import argparse
+import json
+import os
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import cv2
+from tqdm import tqdm
+
+from training.detector.labels import CLASSES, yolo_lines
+from training.detector.pages import samples
+from training.detector.pages.compose import POOLS, draw_page
+
+
+def write_page(index: int, split: str, seed: int, out: Path) -> tuple[str, dict]:
+    """Draw and write one page; returns its name and sources."""
+    cv2.setNumThreads(1)
+    page = draw_page(split, index, seed)
+    name = f"{split}_{index:05d}"
+    size = (page.pixels.shape[1], page.pixels.shape[0])
+    lines = yolo_lines(page.class_ids, page.xyxy, size)
+    image = cv2.cvtColor(page.pixels, cv2.COLOR_RGB2BGR)
+    cv2.imwrite(str(out / "images" / split / f"{name}.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, 92])
+    (out / "labels" / split / f"{name}.txt").write_text(lines)
+    return name, {"template": page.template, "writers": page.writers, "stamps": page.stamps}
+
+
+def write_splits(out: Path, seed: int, counts: dict[str, int]) -> None:
+    """Write `counts` pages a split under `out`, on all cores."""
+    sources = {}
+    for split, count in counts.items():
+        (out / "images" / split).mkdir(parents=True, exist_ok=True)
+        (out / "labels" / split).mkdir(parents=True, exist_ok=True)
+        draw = partial(write_page, split=split, seed=seed, out=out)
+        with ProcessPoolExecutor(os.cpu_count()) as workers:
+            pages = workers.map(draw, range(count), chunksize=8)
+            sources[split] = dict(tqdm(pages, total=count, desc=split, unit="page"))
+    record = {"seed": seed, "splits": sources}
+    (out / "sources.json").write_text(json.dumps(record))
+    names = "".join(f"  {i}: {name}\n" for i, name in enumerate(CLASSES))
+    (out / "pages.yaml").write_text(
+        f"path: {out.resolve()}\ntrain: images/train\nval: images/validation\n"
+        f"test: images/test\nnames:\n{names}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    goal = parser.add_mutually_exclusive_group(required=True)
+    goal.add_argument("--out", type=Path, help="folder of the splits")
+    goal.add_argument("--samples", type=Path, help="folder of the sample pages instead")
+    parser.add_argument("--seed", type=int, default=0)
+    for split in POOLS:
+        parser.add_argument(f"--{split}", type=int, default=0, help="number of pages")
+    given = parser.parse_args()
+    if given.samples:
+        samples.write(given.samples, given.seed)
+    else:
+        write_splits(given.out, given.seed, {split: getattr(given, split) for split in POOLS})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,238 @@
+"""Whole pages: print, ink and scan, with boxes taken from the ink itself."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from training.detector import scan
+from training.detector.labels import CLASSES
+from training.detector.pages import handwriting, lookalikes, stamps, templates, text
+from training.detector.pages.sheet import Colour, Sheet, hand_text, press
+
+SIGNATURE, STAMP = CLASSES.index("signature"), CLASSES.index("stamp")
+# Ids of page templates, writers and stamp designs; no id serves two splits.
+POOLS = {"train": range(0, 4000), "validation": range(4000, 4500), "test": range(4500, 5000)}
+SMALLEST = 5  # px: a box must be this wide and high on the scan
+VISIBLE = 0.35  # share of the ink that must lie on the scan
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One signature or stamp as inked: its class and the (n, 2) x, y of its pixels."""
+
+    class_id: int
+    points: np.ndarray
+
+
+@dataclass(frozen=True)
+class Page:
+    """A scanned page and what is on it."""
+
+    pixels: np.ndarray  # (H, W, 3) uint8 RGB
+    class_ids: np.ndarray  # (n,) int64
+    xyxy: np.ndarray  # (n, 4) float32, pixels of this page
+    template: int
+    writers: tuple[int, ...]
+    stamps: tuple[int, ...]
+
+
+def draw_page(
+    split: str,
+    index: int,
+    seed: int,
+    height: int = 1000,
+    source: scan.Source | None = None,
+    long_side: int = scan.FRAME,
+) -> Page:
+    """Page number `index` of a split; equal arguments give the same page.
+
+    `height` is the drawing resolution in px, `long_side` that of the scan. KeyError if there is no
+    such split.
+    """
+    pool = POOLS[split]
+    rng = np.random.default_rng((seed, list(POOLS).index(split), index))
+    template = _from_pool(pool, rng)
+    house = templates.look(template)
+    aspect = 0.7071 if rng.random() < 0.6 else 0.7727  # A4, letter
+    sheet = Sheet(round(height * aspect), height, house, rng)
+    places = templates.TEMPLATES[templates.kind(template)][0](sheet, rng)
+    pixels = np.array(sheet.image)
+    unit = sheet.unit
+
+    marks: list[Mark] = []
+    writers: list[int] = []
+    designs: list[int] = []
+    steps = [lambda: _sign(pixels, unit, places, pool, marks, writers, rng)]
+    steps.insert(
+        int(rng.integers(2)),
+        lambda: _stamp(pixels, unit, places, pool, marks, writers, designs, rng),
+    )
+    _scribble(pixels, unit, pool, writers, rng)
+    for step in steps:
+        step()
+    if rng.random() < 0.35:
+        lookalikes.bates_number(pixels, unit, rng)
+    if rng.random() < 0.25:
+        lookalikes.punch_holes(pixels, unit, rng)
+
+    pixels, matrix = scan.digitise(pixels, source or scan.pick(rng), long_side, rng)
+    class_ids, xyxy = boxes(marks, matrix, (pixels.shape[1], pixels.shape[0]))
+    return Page(pixels, class_ids, xyxy, template, tuple(writers), tuple(designs))
+
+
+def boxes(
+    marks: list[Mark], matrix: np.ndarray, size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Class ids (n,) int64 and boxes (n, 4) float32 xyxy of the marks after `matrix`, on a scan of
+    `size` (width, height): the extent of the ink that lies on it. Marks that are mostly cut off or
+    too small to see are left out.
+    """
+    class_ids, found = [], []
+    for mark in marks:
+        if not len(mark.points):
+            continue
+        moved = cv2.perspectiveTransform(mark.points[None] + 0.5, matrix)[0]
+        inside = moved[((moved >= 0) & (moved <= size)).all(axis=1)]
+        if len(inside) < VISIBLE * len(moved):
+            continue
+        low, high = inside.min(axis=0), inside.max(axis=0)
+        if (high - low >= SMALLEST).all():
+            class_ids.append(mark.class_id)
+            found.append([*low, *high])
+    return np.array(class_ids, np.int64), np.array(found, np.float32).reshape(-1, 4)
+
+
+def _from_pool(pool: range, rng: np.random.Generator) -> int:
+    return int(pool[rng.integers(len(pool))])
+
+
+def _pen_colour(rng: np.random.Generator) -> Colour:
+    shares = {
+        "black": 0.46,
+        "grey": 0.05,
+        "navy": 0.17,
+        "blue": 0.18,
+        "teal": 0.06,
+        "violet": 0.04,
+        "green": 0.04,
+    }
+    name = str(rng.choice(list(shares), p=list(shares.values())))
+    return handwriting.INKS[name]
+
+
+def _sign(
+    pixels: np.ndarray, unit: float, places: list[templates.Place], pool: range,
+    marks: list[Mark], writers: list[int], rng: np.random.Generator,
+) -> None:  # fmt: skip
+    """Sign most of the places, each with its own hand and usually one pen."""
+    if rng.random() < 0.1:
+        return
+    colour = _pen_colour(rng)
+    for place in places:
+        if rng.random() < 0.12:
+            continue
+        if rng.random() < 0.15:
+            colour = _pen_colour(rng)
+        writers.append(_from_pool(pool, rng))
+        marks.append(_signature(pixels, unit, place, handwriting.writer(writers[-1]), colour, rng))
+
+
+def _signature(
+    pixels: np.ndarray,
+    unit: float,
+    place: templates.Place,
+    hand: handwriting.Writer,
+    colour: Colour,
+    rng: np.random.Generator,
+) -> Mark:
+    """Write one signature about `place`."""
+    short = place.initials or rng.random() < 0.05
+    plan = (handwriting.initials_plan if short else handwriting.signature_plan)(hand, rng)
+    width = place.width * float(rng.lognormal(0.0, 0.3)) * unit
+    tall = (place.width * 0.9 if place.initials else float(rng.uniform(34, 90))) * unit
+    pen = max(0.75, hand.pen * unit * float(rng.uniform(0.8, 1.25)))
+    ink = handwriting.draw(hand, plan, (width, tall), pen)
+    if rng.random() < 0.08:
+        ink = stamps.rotated(ink, float(rng.normal(0, 12)))
+    strength = (
+        float(rng.uniform(0.65, 1.0)) if rng.random() < 0.8 else float(rng.uniform(0.35, 0.65))
+    )
+    x = place.x * unit - ink.shape[1] / 2 + rng.normal(0, 14) * unit
+    y = place.y * unit - ink.shape[0] * rng.uniform(0.5, 1.0) + rng.normal(0, 5) * unit
+    points = press(pixels, ink, colour, (x, y), strength)
+    if rng.random() < 0.02:  # doubled, as by a slipped copy
+        more = press(
+            pixels, ink, colour, (x + rng.normal(0, 3), y + rng.normal(0, 3)), strength * 0.7
+        )
+        points = np.concatenate([points, more])
+    return Mark(SIGNATURE, points)
+
+
+def _stamp(
+    pixels: np.ndarray, unit: float, places: list[templates.Place], pool: range,
+    marks: list[Mark], writers: list[int], designs: list[int], rng: np.random.Generator,
+) -> None:  # fmt: skip
+    """No, one or a few stamps: beside signatures, low on the page, at the head, anywhere."""
+    height, width = pixels.shape[:2]
+    for _ in range(int(rng.choice((0, 1, 2, 3), p=(0.42, 0.38, 0.14, 0.06)))):
+        designs.append(_from_pool(pool, rng))
+        stamp = stamps.design(designs[-1])
+        ink = stamps.draw(stamp, unit, rng)
+        where = rng.random()
+        if places and where < 0.35:
+            place = places[rng.integers(len(places))]
+            centre = (
+                place.x * unit + rng.normal(0, 90) * unit,
+                place.y * unit + rng.normal(0, 45) * unit,
+            )
+        elif where < 0.6:
+            centre = (rng.uniform(0.15, 0.85) * width, rng.uniform(0.7, 0.95) * height)
+        elif where < 0.8:
+            centre = (rng.uniform(0.5, 0.9) * width, rng.uniform(0.03, 0.3) * height)
+        else:
+            centre = (rng.uniform(0.1, 0.9) * width, rng.uniform(0.05, 0.95) * height)
+        corner = (centre[0] - ink.shape[1] / 2, centre[1] - ink.shape[0] / 2)
+        strength = (
+            float(rng.uniform(0.6, 1.0)) if rng.random() < 0.75 else float(rng.uniform(0.3, 0.6))
+        )
+        marks.append(Mark(STAMP, press(pixels, ink, stamps.INKS[stamp.ink], corner, strength)))
+        if stamp.kind in ("framed", "date") and rng.random() < 0.4:  # filled in by hand
+            size = max(6, int(ink.shape[0] * rng.uniform(0.15, 0.3)))
+            entry = hand_text(text.date(rng)[:9], text.pick_font("hand", rng), size, rng)
+            spot = (
+                corner[0] + ink.shape[1] * 0.25,
+                corner[1] + ink.shape[0] * rng.uniform(0.3, 0.6),
+            )
+            press(pixels, entry, _pen_colour(rng), spot, 0.9)
+        if rng.random() < 0.1:  # signed across
+            writers.append(_from_pool(pool, rng))
+            place = templates.Place(centre[0] / unit, centre[1] / unit, float(rng.uniform(70, 160)))
+            hand = handwriting.writer(writers[-1])
+            marks.append(_signature(pixels, unit, place, hand, _pen_colour(rng), rng))
+
+
+def _scribble(
+    pixels: np.ndarray, unit: float, pool: range, writers: list[int], rng: np.random.Generator
+) -> None:
+    """What hands leave on pages beside signatures; none of it is boxed."""
+    height, width = pixels.shape[:2]
+
+    def spot() -> tuple[float, float]:
+        """Mostly the margins: left, right, head or foot."""
+        x, y = rng.uniform(0.02, 0.85), rng.uniform(0.02, 0.93)
+        side = int(rng.integers(5))
+        x = (x, rng.uniform(0.01, 0.06), rng.uniform(0.75, 0.9), x, x)[side]
+        y = (y, y, y, rng.uniform(0.01, 0.12), rng.uniform(0.85, 0.95))[side]
+        return float(x) * width, float(y) * height
+
+    def hand() -> handwriting.Writer:
+        writers.append(_from_pool(pool, rng))
+        return handwriting.writer(writers[-1])
+
+    for _ in range(int(rng.choice((0, 1, 2, 3), p=(0.6, 0.25, 0.1, 0.05)))):
+        lookalikes.note(pixels, unit, spot(), hand(), rng)
+    for _ in range(int(rng.choice((0, 1, 3, 6), p=(0.75, 0.12, 0.08, 0.05)))):
+        lookalikes.tick(pixels, unit, spot(), hand(), rng)
+    if rng.random() < 0.1:
+        lookalikes.crossed_out(pixels, unit, spot(), hand(), rng)

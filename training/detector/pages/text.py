@@ -1,0 +1,229 @@
+"""Words and fonts for generated pages."""
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from PIL import ImageFont
+
+FONT_ROOT = Path("/usr/share/fonts")
+FONT_PACKAGES = (
+    "fonts-bwht fonts-cabin fonts-courier-prime fonts-crosextra-carlito fonts-dancingscript"
+    " fonts-dejavu-core fonts-dejavu-extra fonts-deva fonts-dkg-handwriting fonts-ebgaramond"
+    " fonts-ecolier-court fonts-femkeklaver fonts-gnutypewriter fonts-havana fonts-hosny-amiri"
+    " fonts-inconsolata fonts-kaushanscript fonts-isabella fonts-kristi fonts-lato"
+    " fonts-liberation2 fonts-linuxlibertine fonts-lobster fonts-oldstandard fonts-quicksand"
+    " fonts-rufscript fonts-sjfonts fonts-thai-tlwg fonts-urw-base35 fonts-wqy-zenhei"
+)
+FONTS = {
+    "serif": (
+        "truetype/liberation2/LiberationSerif-Regular.ttf",
+        "opentype/urw-base35/NimbusRoman-Regular.otf",
+        "opentype/urw-base35/C059-Roman.otf",
+        "opentype/urw-base35/P052-Roman.otf",
+        "opentype/urw-base35/URWBookman-Light.otf",
+        "opentype/ebgaramond/EBGaramond12-Regular.otf",
+        "opentype/linux-libertine/LinLibertine_R.otf",
+        "truetype/fonts-oldstandard/OldStandard-Regular.ttf",
+        "truetype/dejavu/DejaVuSerif.ttf",
+    ),
+    "sans": (
+        "truetype/liberation2/LiberationSans-Regular.ttf",
+        "opentype/urw-base35/NimbusSans-Regular.otf",
+        "opentype/urw-base35/NimbusSansNarrow-Regular.otf",
+        "opentype/urw-base35/URWGothic-Book.otf",
+        "truetype/lato/Lato-Regular.ttf",
+        "truetype/crosextra/Carlito-Regular.ttf",
+        "opentype/cabin/Cabin-Regular.otf",
+        "truetype/quicksand/Quicksand-Regular.ttf",
+        "truetype/dejavu/DejaVuSans.ttf",
+    ),
+    "typewriter": (
+        "truetype/liberation2/LiberationMono-Regular.ttf",
+        "opentype/urw-base35/NimbusMonoPS-Bold.otf",
+        "opentype/urw-base35/NimbusMonoPS-Regular.otf",
+        "opentype/courier-prime/Courier Prime.otf",
+        "truetype/gnutypewriter/GNUTypewriter.ttf",
+        "truetype/tlwg/TlwgTypewriter-Bold.ttf",
+        "truetype/inconsolata/Inconsolata.otf",
+        "truetype/dejavu/DejaVuSansMono.ttf",
+    ),
+    "bold": (
+        "truetype/liberation2/LiberationSans-Bold.ttf",
+        "truetype/liberation2/LiberationSerif-Bold.ttf",
+        "opentype/urw-base35/NimbusSans-Bold.otf",
+        "opentype/urw-base35/NimbusSansNarrow-Bold.otf",
+        "opentype/urw-base35/NimbusRoman-Bold.otf",
+        "opentype/urw-base35/URWGothic-Demi.otf",
+        "opentype/urw-base35/URWBookman-Demi.otf",
+        "truetype/lato/Lato-Black.ttf",
+        "truetype/dejavu/DejaVuSans-Bold.ttf",
+        "truetype/dejavu/DejaVuSansCondensed-Bold.ttf",
+        "opentype/courier-prime/Courier Prime Bold.otf",
+    ),
+    "script": (
+        "opentype/dancingscript/DancingScript-Regular.otf",
+        "opentype/kaushanscript/KaushanScript-Regular.otf",
+        "truetype/isabella/Isabella.ttf",
+        "opentype/lobster/lobster.otf",
+        "opentype/urw-base35/Z003-MediumItalic.otf",
+        "opentype/havana/Havana-Regular.otf",
+    ),
+    "hand": (
+        "truetype/kristi/Kristi.ttf",
+        "truetype/rufscript/Rufscript010.ttf",
+        "truetype/sjfonts/SteveHand.ttf",
+        "truetype/sjfonts/Delphine.ttf",
+        "truetype/fifthhorseman/dkg.ttf",
+        "truetype/femkeklaver/femkeklaver.ttf",
+        "truetype/ecolier-court/Ecolier-court.ttf",
+        "opentype/bwht/BecauseWeBuild-Regular.otf",
+        "opentype/bwht/BecauseWeCreate-Regular.otf",
+        "opentype/bwht/BecauseWeLearn-Regular.otf",
+        "opentype/bwht/BecauseWeMentor-Regular.otf",
+    ),
+    "devanagari": ("truetype/lohit-devanagari/Lohit-Devanagari.ttf",),
+    "arabic": ("opentype/fonts-hosny-amiri/Amiri-Regular.ttf",),
+    "thai": ("truetype/tlwg/Garuda.ttf", "truetype/tlwg/Norasi.ttf"),
+    "chinese": ("truetype/wqy/wqy-zenhei.ttc",),
+}
+
+WORDS = {
+    "en": (
+        "the of and to in for is on that by this with you it not or be are from at as your all have"
+        " new more was we will home can us about if page my has search free but our one other do no"
+        " information time they site he up may what which their news out use any there see only so"
+        " his when contact here business who web also now help get view online first am been would"
+        " were services some these click its like service than find price date back top people had"
+        " list name just over state year day into email two health world next used go work last"
+        " agreement account balance payment borrower lender insurance premium product quarterly"
+        " report research laboratory committee enclosed regarding reference pursuant section clause"
+        " hereby undersigned interest principal customer branch manager application approved"
+    ),
+    "fr": (
+        "le la de et les des en un une du que est pour qui dans a par plus pas au sur ne se ce sont"
+        " il avec son aux ont mais comme nous vous été compte banque contrat société conditions"
+        " générales paiement facture référence monsieur madame veuillez agréer distinguées fait"
+        " lettre dossier demande signature date lieu montant échéance prêt assurance siège capital"
+    ),
+    "de": (
+        "der die und in den von zu das mit sich des auf für ist im dem nicht ein eine als auch es"
+        " an werden aus er hat dass sie nach wird bei einer um am sind noch wie einem über Vertrag"
+        " Rechnung Betrag Konto Bank Unterschrift Datum Kunde Antrag Versicherung gemäß Anlage"
+        " Geschäftsführer Betreff Sehr geehrte Damen und Herren freundlichen Grüßen Zahlung Frist"
+    ),
+    "es": (
+        "de la que el en y a los se del las un por con no una su para es al lo como más o pero sus"
+        " le ha me si sin sobre este ya entre cuando todo esta ser son dos también fue había cuenta"
+        " banco contrato préstamo pago factura fecha firma solicitud cliente seguro importe plazo"
+    ),
+    "pt": (
+        "de a o que e do da em um para é com não uma os no se na por mais as dos como mas foi ao"
+        " ele das tem à seu sua ou ser quando muito conta banco contrato empréstimo pagamento"
+        " fatura data assinatura cliente pedido seguro valor prazo testemunha cartório declaração"
+    ),
+    "hi": (
+        "और के है में की से का को पर यह बैंक खाता ऋण आवेदन हस्ताक्षर दिनांक नाम पता शाखा राशि"
+        " शर्तें ग्राहक भुगतान बीमा प्रमाण पत्र सरकार भारत कार्यालय निवासी घोषणा करता हूँ"
+    ),
+    "ar": (
+        "من في على إلى هذا التي أن البنك حساب قرض توقيع تاريخ اسم عقد طلب دفع فاتورة شركة مدير عام"
+    ),
+    "th": ("และ ใน ของ ที่ เป็น การ ธนาคาร บัญชี สัญญา ลายมือชื่อ วันที่ ชื่อ เงินกู้ ลูกค้า สาขา จำนวน"),
+    "zh": (
+        "银行 账户 合同 贷款 签名 日期 姓名 公司 经理 申请 付款 发票 条款 保险"
+        " 地址 协会 证明 部门 年 月 日"
+    ),
+}
+BODY_FONTS = {"hi": "devanagari", "ar": "arabic", "th": "thai", "zh": "chinese"}
+LANGUAGES = ("en",) * 10 + ("fr", "de", "es", "pt", "hi", "ar", "th", "zh")
+NAMES = (
+    "James Mary Robert Linda Michael Susan David Karen William Nancy Richard Lisa Thomas Margaret"
+    " Daniel Priya Rahul Anita Vikram Sunita Arjun Meera Carlos Ana Luis Sofia Pedro Juan Hans"
+    " Ingrid Klaus Pierre Claire Jean Yusuf Fatima Omar Chen Wei Li Somchai Niran"
+)
+SURNAMES = (
+    "Smith Johnson Williams Brown Jones Garcia Miller Davis Wilson Anderson Taylor Moore Jackson"
+    " Martin Lee Thompson White Harris Clark Lewis Walker Hall Young King Wright Hill Scott Green"
+    " Sharma Patel Singh Gupta Iyer Nair Reddy Das Silva Santos Oliveira Costa Schmidt Weber"
+    " Fischer Dubois Moreau Haddad Rahman Zhang Wang Ramos Okafor"
+)
+TITLES = (
+    "Manager|Vice President|Director|General Counsel|Secretary|Branch Manager|Chief Executive"
+    " Officer|Authorised Signatory|Research Director|Treasurer|Partner|Chairman|Notary Public"
+)
+COMPANY_WORDS = (
+    "Northern Harbour Summit United Royal National General Pacific Meridian Crown Standard Atlas"
+    " Liberty Central Oakwood Sterling Global First Union Heritage Alpine Imperial Delta Orient"
+)
+COMPANY_KINDS = (
+    "Bank|Trust|Insurance Company|Industries|Laboratories|& Co.|Corporation|Research Institute|"
+    "Finance Ltd|Holdings|University|Association|Department of State|Foundation|Chemical Company"
+)
+MONTHS = "January February March April May June July August September October November December"
+
+
+@lru_cache(maxsize=4096)
+def font(path: str, size: int) -> ImageFont.FreeTypeFont:
+    """A font at `size` px. FileNotFoundError names the packages that hold the fonts."""
+    file = FONT_ROOT / path
+    if not file.is_file():
+        raise FileNotFoundError(f"font {file} is missing: apt-get install {FONT_PACKAGES}")
+    return ImageFont.truetype(str(file), max(4, size))
+
+
+def pick_font(role: str, rng: np.random.Generator) -> str:
+    """The path of one font of `role`, a key of FONTS."""
+    return FONTS[role][rng.integers(len(FONTS[role]))]
+
+
+@lru_cache(maxsize=16)
+def words(language: str) -> tuple[str, ...]:
+    return tuple(WORDS[language].split())
+
+
+def sentence(language: str, count: int, rng: np.random.Generator) -> str:
+    """`count` words, the first capitalised, with a comma now and then and a full stop."""
+    picks = [words(language)[i] for i in rng.integers(len(words(language)), size=count)]
+    for i in range(4, count - 2, 7):
+        picks[i] += ","
+    return " ".join(picks).capitalize() + "."
+
+
+def choice(options: str, rng: np.random.Generator, separator: str = " ") -> str:
+    """One of the options in a `separator`-joined string."""
+    parts = options.split(separator)
+    return parts[rng.integers(len(parts))]
+
+
+def person(rng: np.random.Generator) -> str:
+    middle = f" {'ABCDEHJKLMRSTW'[rng.integers(14)]}." if rng.random() < 0.4 else ""
+    return f"{choice(NAMES, rng)}{middle} {choice(SURNAMES, rng)}"
+
+
+def company(rng: np.random.Generator) -> str:
+    first = choice(COMPANY_WORDS, rng) if rng.random() < 0.6 else choice(SURNAMES, rng)
+    return f"{first} {choice(COMPANY_KINDS, rng, '|')}"
+
+
+def date(rng: np.random.Generator) -> str:
+    """A date between 1930 and 2026 in one of five spellings."""
+    day, year = int(rng.integers(1, 29)), int(rng.integers(1930, 2027))
+    month = int(rng.integers(12))
+    name = MONTHS.split()[month]
+    return (
+        f"{name} {day}, {year}",
+        f"{day} {name} {year}",
+        f"{day:02d}/{month + 1:02d}/{year}",
+        f"{name[:3].upper()} {day} {year}",
+        f"{day:02d}.{month + 1:02d}.{year % 100:02d}",
+    )[rng.integers(5)]
+
+
+def number(digits: int, rng: np.random.Generator) -> str:
+    return "".join(str(d) for d in rng.integers(10, size=digits))
+
+
+def address(rng: np.random.Generator) -> str:
+    street = choice("Street Avenue Road Lane Plaza Boulevard", rng)
+    return f"{rng.integers(1, 2000)} {choice(SURNAMES, rng)} {street}, {number(5, rng)}"

@@ -1,0 +1,245 @@
+"""Train the detector on generated pages, and on real ones if there are any.
+
+    python -m training.detector.train --pages DIR [--real DIR ...] --out RUN [--weights last.pt]
+
+RUN gets weights/best.pt and weights/last.pt, recipe.json (every hyper-parameter), results.csv and
+the curves as results.png. `--resume` goes on with an interrupted run.
+"""
+
+import argparse
+import json
+import random
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.nn.tasks import DetectionModel
+
+from training.detector import real
+from training.detector.labels import CLASSES, read_real
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Every hyper-parameter of a run. Defaults suit documents: little turn, little scaling."""
+
+    model: str = "yolo11n.yaml"
+    imgsz: int = 640
+    epochs: int = 100
+    hours: float = 0.0  # if positive, `epochs` gives way to this much time
+    batch: int = 16
+    optimizer: str = "AdamW"
+    lr: float = 2e-3
+    final_lr: float = 0.01  # share of lr at the end of the cosine
+    warmup_epochs: float = 1.0
+    weight_decay: float = 0.0005
+    patience: int = 30
+    mosaic: float = 0.3
+    close_mosaic: int = 2
+    degrees: float = 1.0
+    translate: float = 0.05
+    scale: float = 0.25
+    hsv_h: float = 0.02
+    hsv_s: float = 0.5
+    hsv_v: float = 0.3
+    generated: int = 0  # generated pages to train on; 0: all
+    real_weight: int = 1  # how often a real page is seen for once a generated page
+    real_copies: int = 6  # variants of a real page with more ink
+    real_holdout: int = 20  # real pages kept out, by source, for validation
+    seed: int = 0
+    processes: int = 1  # on a CPU: trainers of one thread each, whose weights are averaged
+    sync_every: int = 4  # batches between averagings
+    workers: int = 1  # loading pages, for each trainer
+
+
+class DocumentTrainer(DetectionTrainer):
+    """DetectionTrainer in bfloat16 on CPUs, where its own mixed precision serves CUDA alone.
+
+    Ultralytics opens an autocast context that is off on a CPU; the batch switches it on inside, the
+    head's end switches it off, so the loss is float32, and leaving the context restores it.
+    """
+
+    model: Any
+    batches_done = 0
+
+    def _setup_train(self) -> None:
+        super()._setup_train()
+        if self.device.type == "cpu":
+            self.model.to(memory_format=torch.channels_last)
+            self.model.model[-1].register_forward_hook(_leave_autocast)  # the saved EMA has none
+
+    def preprocess_batch(self, batch: dict) -> dict:
+        batch = super().preprocess_batch(batch)
+        if self.device.type == "cpu" and self.model.training:
+            batch["img"] = batch["img"].to(memory_format=torch.channels_last)
+            torch.set_autocast_dtype("cpu", torch.bfloat16)
+            torch.set_autocast_enabled("cpu", True)
+        return batch
+
+    def get_model(
+        self, cfg: Any = None, weights: Any = None, verbose: bool = True
+    ) -> DetectionModel:
+        model = super().get_model(cfg, weights, verbose)
+        return model.to(memory_format=torch.channels_last)
+
+
+def average_weights(model: torch.nn.Module, processes: int) -> None:
+    """Set every weight and running statistic to its mean over the processes, in place."""
+    tensors = [t for t in model.state_dict().values() if t.is_floating_point()]
+    flat = torch.cat([t.detach().flatten() for t in tensors])
+    dist.all_reduce(flat)
+    flat /= processes
+    for tensor, mean in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+        tensor.copy_(mean.view_as(tensor))
+
+
+def _leave_autocast(module: torch.nn.Module, inputs: Any, outputs: Any) -> Any:
+    torch.set_autocast_enabled("cpu", False)
+    return _float(outputs)
+
+
+def _float(value: Any) -> Any:
+    """Tensors in nested dicts, lists and tuples as float32."""
+    if isinstance(value, torch.Tensor):
+        return value.float()
+    if isinstance(value, dict):
+        return {name: _float(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_float(item) for item in value)
+    return value
+
+
+def data_files(pages: Path, real_folders: list[Path], out: Path, recipe: Recipe) -> list[Path]:
+    """Write a data file for each process under `out`, each with its own share of the pages:
+    the generated ones and, `real_weight` times, the real ones.
+
+    Validation is on the held-out real pages and three times as many generated ones.
+    """
+    training = sorted((pages / "images" / "train").glob("*.jpg"))
+    training = training[: recipe.generated or None]
+    validation = sorted((pages / "images" / "validation").glob("*.jpg"))
+    if not training:
+        raise FileNotFoundError(f"--pages {pages}: no images/train/*.jpg")
+    real_pages = [page for folder in real_folders for page in read_real(folder)]
+    if real_pages:
+        kept, held = real.split(real_pages, recipe.real_holdout)
+        training += (
+            real.write(kept, out / "real" / "train", recipe.real_copies, recipe.seed)
+            * recipe.real_weight
+        )
+        held_paths = real.write(held, out / "real" / "holdout", 0, recipe.seed)
+        validation = validation[: 3 * len(held_paths)] + held_paths
+    names = "".join(f"  {i}: {name}\n" for i, name in enumerate(CLASSES))
+    _write_list(out / "val.txt", validation)
+    random.Random(recipe.seed).shuffle(training)
+    share = len(training) // recipe.processes
+    files = []
+    for rank in range(recipe.processes):
+        _write_list(out / f"train_{rank}.txt", training[rank * share : (rank + 1) * share])
+        files.append(out / f"data_{rank}.yaml")
+        files[-1].write_text(
+            f"path: {out.resolve()}\ntrain: train_{rank}.txt\nval: val.txt\nnames:\n{names}"
+        )
+    return files
+
+
+def _write_list(target: Path, paths: list[Path]) -> None:
+    target.write_text("".join(f"{path.resolve()}\n" for path in paths))
+
+
+def overrides(recipe: Recipe, data: Path, out: Path) -> dict[str, Any]:
+    """The recipe in Ultralytics' words."""
+    settings: dict[str, Any] = dict(
+        model=recipe.model, data=str(data),
+        project=str(out.resolve().parent), name=out.name, exist_ok=True,
+        imgsz=recipe.imgsz, epochs=recipe.epochs, batch=recipe.batch, nbs=recipe.batch,
+        optimizer=recipe.optimizer, lr0=recipe.lr, lrf=recipe.final_lr, cos_lr=True,
+        warmup_epochs=recipe.warmup_epochs, warmup_bias_lr=0.0, weight_decay=recipe.weight_decay,
+        patience=recipe.patience, mosaic=recipe.mosaic, close_mosaic=recipe.close_mosaic,
+        degrees=recipe.degrees, translate=recipe.translate, scale=recipe.scale,
+        hsv_h=recipe.hsv_h, hsv_s=recipe.hsv_s, hsv_v=recipe.hsv_v,
+        fliplr=0.0, flipud=0.0, erasing=0.0,
+        seed=recipe.seed, deterministic=False, workers=recipe.workers,
+        amp=False, plots=True, device="cpu",
+    )  # fmt: skip
+    if torch.cuda.is_available():
+        settings.update(device=0, amp="bf16")
+    if recipe.hours > 0:
+        settings["time"] = recipe.hours
+    return settings
+
+
+def _run(rank: int, settings: list[dict[str, Any]], recipe: Recipe, meeting: str) -> None:
+    """One trainer. The first one validates and saves; all of them learn."""
+    if recipe.processes > 1:
+        torch.set_num_threads(1)
+        dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=recipe.processes)
+    trainer = DocumentTrainer(overrides=settings[rank])
+
+    def meet(trainer: DocumentTrainer) -> None:
+        trainer.batches_done += 1
+        if trainer.batches_done % recipe.sync_every == 0:
+            average_weights(trainer.model, recipe.processes)
+
+    if recipe.processes > 1:
+        trainer.add_callback("on_train_batch_end", meet)
+    trainer.train()
+
+
+def train(
+    recipe: Recipe,
+    pages: Path,
+    real_folders: list[Path],
+    out: Path,
+    weights: Path | None,
+    resume: bool,
+) -> None:
+    """One run into `out`; `weights` starts from a checkpoint, `resume` goes on with out's last."""
+    out.mkdir(parents=True, exist_ok=True)
+    if resume:
+        settings = [dict(model=str(out / "weights" / "last.pt"), resume=True)]
+        _run(0, settings, replace(recipe, processes=1), "")
+        return
+    (out / "recipe.json").write_text(
+        json.dumps(asdict(recipe) | {"weights": weights.name if weights else ""}, indent=2)
+    )
+    settings = [
+        overrides(recipe, data, out) for data in data_files(pages, real_folders, out, recipe)
+    ]
+    for rank, own in enumerate(settings):
+        if weights:
+            own["pretrained"] = str(weights)
+        if rank:
+            own.update(name=f"{out.name}_{rank}", val=False, plots=False)
+    if recipe.processes == 1:
+        _run(0, settings, recipe, "")
+    else:
+        meeting = (out / "meeting").resolve()
+        meeting.unlink(missing_ok=True)
+        mp.spawn(_run, (settings, recipe, f"file://{meeting}"), nprocs=recipe.processes)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--pages", type=Path, required=True, help="folder of generated pages")
+    parser.add_argument(
+        "--real", type=Path, action="append", default=[], help="folder of real pages"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--weights", type=Path, help="start from this checkpoint")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    for field in fields(Recipe):
+        parser.add_argument(f"--{field.name}", type=type(field.default), default=field.default)
+    given = vars(parser.parse_args())
+    recipe = Recipe(**{field.name: given[field.name] for field in fields(Recipe)})
+    train(recipe, given["pages"], given["real"], given["out"], given["weights"], given["resume"])
+
+
+if __name__ == "__main__":
+    main()
