@@ -201,7 +201,7 @@ def export(
     version: int = 1,
     int8: bool = False,
     tta: bool = False,
-    precision: float = 0.9995,
+    precision: float = 0.9998,
 ) -> dict:
     """Writes captcha_heads/VERSION and captcha_postprocess' parameter; returns the model card.
 
@@ -280,7 +280,7 @@ def main() -> None:
     parser.add_argument("--version", type=int, default=1)
     parser.add_argument("--int8", action="store_true", help="quantise weights and activations")
     parser.add_argument("--tta", action="store_true", help="average two views in the graph")
-    parser.add_argument("--precision", type=float, default=0.9995, help="of what is answered")
+    parser.add_argument("--precision", type=float, default=0.9998, help="of what is answered")
     args = parser.parse_args()
     card = export(
         args.checkpoint,

@@ -126,7 +126,12 @@ def find(predict: Predict, pages: Sequence[Labelled], name: str) -> list[Found]:
         pixels, scale, pad = read_pixels(page.path)
         predictions = torch.from_numpy(predict(pixels))
         (rows,) = non_max_suppression(
-            predictions, LOWEST_SCORE, IOU, max_det=MAX_DETECTIONS, nc=len(CLASSES)
+            predictions,
+            LOWEST_SCORE,
+            IOU,
+            max_det=MAX_DETECTIONS,
+            nc=len(CLASSES),
+            max_time_img=60.0,  # s; its default cuts short what a busy machine finds
         )
         rows = rows.numpy()  # x0, y0, x1, y1, score, class
         xyxy = (rows[:, :4] - np.tile(pad, 2)) / scale
