@@ -10,8 +10,6 @@ found. The operating point is the server's own.
 
 import argparse
 import json
-import os
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +19,7 @@ import tritonclient.grpc as triton
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
+from benchmarks.machine import command, machine
 from countersign import Client, Detections
 from training.detector.labels import CLASSES, Labelled, read_real, read_yolo
 from training.detector.score import ClassScore, Found, score
@@ -178,7 +177,8 @@ def main() -> None:
     report = {
         "pages": len(pages),
         "classes": rows,
-        "machine": {"cpu": platform.processor(), "cores": os.cpu_count()},
+        "command": command(),
+        "machine": machine(),
     }
     (given.out / "accuracy.json").write_text(json.dumps(report, indent=2) + "\n")
     draw_curves(scores, thresholds, given.out / "precision_recall.png")
@@ -186,7 +186,7 @@ def main() -> None:
     print(
         f"{'class':10} {'boxes':>5} {'AP50':>6} {'50-95':>6} {'prec.':>6} {'recall':>6} {'F1':>6}"
     )
-    for name, row in report["classes"].items():
+    for name, row in rows.items():
         figures = [row[key] for key in ("ap50", "ap50_95", "precision", "recall", "f1")]
         print(f"{name:10} {row['boxes']:5} " + " ".join(f"{value:6.3f}" for value in figures))
 

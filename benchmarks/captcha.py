@@ -8,8 +8,6 @@ captcha.json and reliability.png. Images are labelled as for training (482913_17
 
 import argparse
 import json
-import os
-import platform
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ import matplotlib
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.machine import command, machine
 from countersign import Client, Reading
 from training.captcha.images import named_labels
 
@@ -148,7 +147,9 @@ def draw_reliability(rows: list[dict[str, float]], path: Path) -> None:
     axes.plot(*zip(*points, strict=True), marker="o", label="all sets")
     for row, point in zip(rows, points, strict=True):
         axes.annotate(str(row["count"]), point, xytext=(6, -12), textcoords="offset points")
-    axes.set(xlabel="confidence in the text", ylabel="share right", xlim=(0, 1.08), ylim=(0, 1.05))
+    axes.set(
+        xlabel="confidence in the text", ylabel="share right", xlim=(0, 1.12), ylim=(-0.08, 1.05)
+    )
     axes.legend()
     figure.savefig(path, dpi=100)
     pyplot.close(figure)
@@ -196,7 +197,7 @@ def main() -> None:
         if client.read(next(iter(labels))).certain is None:
             parser.error(f"{args.url} tells no operating point: captcha_postprocess min_confidence")
         found = report(measure(client.read, labels))
-    found["machine"] = {"processor": platform.processor(), "cores": os.cpu_count()}
+    found |= {"command": command(), "machine": machine()}
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "captcha.json").write_text(json.dumps(found, indent=2) + "\n")
     draw_reliability(found["reliability"], args.out / "reliability.png")

@@ -185,7 +185,7 @@ def low_resolution(pixels: np.ndarray, strength: float, rng: np.random.Generator
 def sensor_noise(pixels: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
     grain: Any = np.empty(pixels.shape, np.int16)
     cv2.setRNGSeed(int(rng.integers(2**31)))
-    cv2.randn(grain, (0,) * 3, (2 + 12 * strength,) * 3)
+    cv2.randn(grain, np.zeros(3), np.full(3, 2 + 12 * strength))
     return cv2.add(pixels, grain, dtype=cv2.CV_8U)
 
 

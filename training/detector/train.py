@@ -2,8 +2,9 @@
 
     python -m training.detector.train --pages DIR [--real DIR ...] --out RUN [--weights last.pt]
 
-RUN gets weights/best.pt and weights/last.pt, recipe.json (every hyper-parameter), results.csv and
-the curves as results.png. `--resume` goes on with an interrupted run.
+RUN gets weights/best.pt and weights/last.pt, recipe.json (every hyper-parameter, and what it
+started from), results.csv and the curves as results.png. `--resume` goes on with an interrupted
+run.
 """
 
 import argparse
@@ -204,9 +205,11 @@ def train(
         settings = [dict(model=str(out / "weights" / "last.pt"), resume=True)]
         _run(0, settings, replace(recipe, processes=1), "")
         return
-    (out / "recipe.json").write_text(
-        json.dumps(asdict(recipe) | {"weights": weights.name if weights else ""}, indent=2)
-    )
+    sources = {
+        "weights": weights.name if weights else "",
+        "real": [folder.name for folder in real_folders],
+    }
+    (out / "recipe.json").write_text(json.dumps(asdict(recipe) | sources, indent=2))
     settings = [
         overrides(recipe, data, out) for data in data_files(pages, real_folders, out, recipe)
     ]

@@ -20,7 +20,6 @@ import cv2
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-
 MAX_CANDIDATES = 1000  # NMS takes their square: all 8400 anchors, asked for by 0, took 0.5 s
 
 
