@@ -28,6 +28,13 @@ format: $(VENV)/test  ## let ruff rewrite the code
 	$(VENV)/bin/ruff check --fix $(CODE)
 	$(VENV)/bin/ruff format $(CODE)
 
+train-captcha: $(VENV)/test  ## make the CAPTCHA weights again from seeds (1.5 hours on 2 cores)
+	training/captcha/again.sh runs/captcha
+
+REAL ?=
+train-detector: $(VENV)/test  ## make the detector again from seeds; REAL=folder of real pages
+	training/detector/again.sh runs/detector $(REAL)
+
 clean:  ## remove the environment and the demo's pictures
 	rm -rf $(VENV) demo
 

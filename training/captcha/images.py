@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -95,6 +96,18 @@ def load(folder: Path) -> Images:
     source = json.loads(generated.read_text()) if generated.exists() else {}
     source = {"folder": folder.name, "images": len(labels)} | source
     return Images(np.stack(pixels), np.array(digits, np.int64), tuple(labels), source)
+
+
+def joined(parts: Sequence[Images]) -> Images:
+    """All images of several folders as one set."""
+    if len(parts) == 1:
+        return parts[0]
+    return Images(
+        np.concatenate([part.pixels for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+        tuple(name for part in parts for name in part.names),
+        {"folders": [part.source for part in parts]},
+    )
 
 
 def split(images: Images, held_out: float, seed: int) -> tuple[Images, Images]:

@@ -1,6 +1,6 @@
-"""Trains the CAPTCHA reader on a folder of labelled images.
+"""Trains the CAPTCHA reader on folders of labelled images.
 
-    python -m training.captcha.train --images DIR --out RUN
+    python -m training.captcha.train --images DIR [DIR ...] --out RUN
 
 DIR has images named after their digits (482913.png or 482913_17.png), or any names and labels.csv.
 RUN gets best.pt (lowest held-out loss), last.pt (to resume), config.json, data.json (what it was
@@ -23,7 +23,7 @@ from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 from tqdm import tqdm
 
 from training.captcha.augment import augmented
-from training.captcha.images import Images, load, split
+from training.captcha.images import Images, joined, load, split
 from training.captcha.model import CaptchaReader, ReaderConfig, save
 from training.captcha.model import load as load_reader
 
@@ -223,7 +223,7 @@ def train(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=Path, required=True, help="labelled folder")
+    parser.add_argument("--images", type=Path, nargs="+", required=True, help="labelled folders")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--resume", action="store_true", help="go on after the last epoch in --out")
     parser.add_argument("--start", type=Path, help="checkpoint whose weights to begin with")
@@ -234,7 +234,7 @@ def main() -> None:
     config = TrainConfig(**{field.name: getattr(args, field.name) for field in fields(TrainConfig)})
     if args.resume:  # the flags of the first call hold
         config = TrainConfig(**json.loads((args.out / "config.json").read_text()))
-    images, start = load(args.images), None
+    images, start = joined([load(folder) for folder in args.images]), None
     if args.start:
         start = load_reader(args.start)
         data = args.start.with_name("data.json")

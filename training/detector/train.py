@@ -206,8 +206,8 @@ def train(
         _run(0, settings, replace(recipe, processes=1), "")
         return
     sources = {
-        "weights": weights.name if weights else "",
         "real": [folder.name for folder in real_folders],
+        "weights": _origin(weights) if weights else "",
     }
     (out / "recipe.json").write_text(json.dumps(asdict(recipe) | sources, indent=2))
     settings = [
@@ -224,6 +224,12 @@ def train(
         meeting = (out / "meeting").resolve()
         meeting.unlink(missing_ok=True)
         mp.spawn(_run, (settings, recipe, f"file://{meeting}"), nprocs=recipe.processes)
+
+
+def _origin(weights: Path) -> Any:
+    """The recipe of the run that a checkpoint comes from, else its name."""
+    recipe = weights.resolve().parents[1] / "recipe.json"
+    return json.loads(recipe.read_text()) if recipe.exists() else weights.name
 
 
 def main() -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.captcha.images import load, named_labels, read_grey, split
+from training.captcha.images import joined, load, named_labels, read_grey, split
 
 
 def put(folder, name, grey=128, size=(200, 50)):
@@ -78,6 +78,19 @@ def test_pixels_are_those_that_the_served_step_makes(step, tmp_path, size):
 def test_transparent_parts_are_white(tmp_path):
     Image.new("LA", (200, 50), (0, 0)).save(tmp_path / "482913.png")
     np.testing.assert_array_equal(read_grey(tmp_path / "482913.png"), np.full((50, 200), 255))
+
+
+def test_folders_are_joined_with_their_sources(tmp_path):
+    for name, count in (("a", 2), ("b", 3)):
+        (tmp_path / name).mkdir()
+        for index in range(count):
+            Image.new("L", (200, 50), 50 * index).save(tmp_path / name / f"12345{index}.png")
+    a, b = load(tmp_path / "a"), load(tmp_path / "b")
+    both = joined([a, b])
+    assert len(both) == 5 and both.pixels.shape == (5, 50, 200) and both.labels.shape == (5, 6)
+    assert both.names == a.names + b.names
+    assert both.source == {"folders": [a.source, b.source]}
+    assert joined([a]) is a
 
 
 def test_a_split_shares_no_image_and_loses_none(tmp_path):

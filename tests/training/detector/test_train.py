@@ -55,3 +55,14 @@ def test_a_short_run_leaves_checkpoint_recipe_and_curves(pages, tmp_path):
         assert (tmp_path / "run" / name).stat().st_size > 0
     saved = json.loads((tmp_path / "run" / "recipe.json").read_text())
     assert (saved["imgsz"], saved["seed"]) == (64, 0)
+
+
+def test_a_recipe_tells_what_its_weights_came_from(pages, tmp_path):
+    recipe = Recipe(imgsz=64, epochs=1, batch=2, workers=0, mosaic=0.0)
+    train(recipe, pages, [], tmp_path / "first", weights=None, resume=False)
+    checkpoint = tmp_path / "first" / "weights" / "last.pt"
+    train(recipe, pages, [], tmp_path / "second", weights=checkpoint, resume=False)
+    first, second = (
+        json.loads((tmp_path / run / "recipe.json").read_text()) for run in ("first", "second")
+    )
+    assert first["weights"] == "" and second["weights"] == first
