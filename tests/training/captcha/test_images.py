@@ -87,7 +87,9 @@ def test_folders_are_joined_with_their_sources(tmp_path):
             Image.new("L", (200, 50), 50 * index).save(tmp_path / name / f"12345{index}.png")
     a, b = load(tmp_path / "a"), load(tmp_path / "b")
     both = joined([a, b])
-    assert len(both) == 5 and both.pixels.shape == (5, 50, 200) and both.labels.shape == (5, 6)
+    assert len(both) == 5
+    assert both.pixels.shape == (5, 50, 200)
+    assert both.labels.shape == (5, 6)
     assert both.names == a.names + b.names
     assert both.source == {"folders": [a.source, b.source]}
     assert joined([a]) is a

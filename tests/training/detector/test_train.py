@@ -65,4 +65,5 @@ def test_a_recipe_tells_what_its_weights_came_from(pages, tmp_path):
     first, second = (
         json.loads((tmp_path / run / "recipe.json").read_text()) for run in ("first", "second")
     )
-    assert first["weights"] == "" and second["weights"] == first
+    assert first["weights"] == ""
+    assert second["weights"] == first
