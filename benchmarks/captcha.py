@@ -9,7 +9,7 @@ captcha.json and reliability.png. Images are labelled as for training (482913_17
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import matplotlib
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.in_process import captcha_reader
 from benchmarks.machine import command, machine
 from countersign import Client, Reading
 from training.captcha.images import named_labels
@@ -168,6 +169,35 @@ def measure(
     }
 
 
+def compare_latency(
+    served: Callable[[bytes], object],
+    alone: Callable[[bytes], object],
+    images: Sequence[bytes],
+    rounds: int = 10,
+) -> dict[str, float]:
+    """p50 of both in ms, in turn over the same images, and the ratio's median and spread."""
+    for image in images:  # both warm
+        served(image), alone(image)
+    blocks = [[_p50(read, images) for read in (served, alone)] for _ in range(rounds)]
+    ratios = [a / b for a, b in blocks]
+    return {
+        "served_p50_ms": float(np.median([block[0] for block in blocks])),
+        "in_process_p50_ms": float(np.median([block[1] for block in blocks])),
+        "ratio": float(np.median(ratios)),
+        "ratio_least": min(ratios),
+        "ratio_most": max(ratios),
+    }
+
+
+def _p50(read: Callable[[bytes], object], images: Sequence[bytes]) -> float:
+    times = []
+    for image in images:
+        start = time.perf_counter()
+        read(image)
+        times.append((time.perf_counter() - start) * 1000)
+    return float(np.median(times))
+
+
 def report(answers: dict[str, list[Answer]]) -> dict:
     """Figures of each set and the reliability over all of them."""
     every = [answer for answers_of_set in answers.values() for answer in answers_of_set]
@@ -180,6 +210,10 @@ def report(answers: dict[str, list[Answer]]) -> dict:
         "reliability": rows,
         "calibration_error": calibration_error(rows),
     }
+
+
+def print_row(name: str, figures: dict[str, float]) -> None:
+    print(f"{name:16}", *(f"{key} {value:.4g}" for key, value in figures.items()), sep="  ")
 
 
 def main() -> None:
@@ -197,12 +231,15 @@ def main() -> None:
         if client.read(next(iter(labels))).certain is None:
             parser.error(f"{args.url} tells no operating point: captcha_postprocess min_confidence")
         found = report(measure(client.read, labels))
+        few = [path.read_bytes() for path in list(labels)[:200]]
+        found["latency"] = compare_latency(client.read, captcha_reader(), few)
     found |= {"command": command(), "machine": machine()}
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "captcha.json").write_text(json.dumps(found, indent=2) + "\n")
     draw_reliability(found["reliability"], args.out / "reliability.png")
     for name, figures in found["sets"].items():
-        print(f"{name:16}", *(f"{key} {value:.4g}" for key, value in figures.items()), sep="  ")
+        print_row(name, figures)
+    print_row("one client", found["latency"])
 
 
 if __name__ == "__main__":

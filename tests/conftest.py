@@ -1,17 +1,15 @@
 """What tests share: one running server, its repository, the samples."""
 
 import json
-import sys
 from collections.abc import Callable, Iterator
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from benchmarks.in_process import load_step
 from countersign import Client
 from server import Settings, Triton
-from server.triton import find_wheel
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLES = ROOT / "server" / "samples"
@@ -35,20 +33,7 @@ def client(server: Triton, request: pytest.FixtureRequest) -> Iterator[Client]:
 @pytest.fixture(scope="session")
 def step() -> Callable[[str], ModuleType]:
     """Loads a Python step's model.py by its model's name, as Triton's stub does."""
-
-    def load(name: str) -> ModuleType:
-        folder = ROOT / "model_repository" / name / "1"
-        utils = find_wheel().python_backend  # has triton_python_backend_utils
-        spec = spec_from_file_location(f"{name}_model", folder / "model.py")
-        module = module_from_spec(spec)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.syspath_prepend(utils)
-            patch.syspath_prepend(folder)
-            patch.delitem(sys.modules, "decode", raising=False)
-            spec.loader.exec_module(module)
-        return module
-
-    return load
+    return load_step
 
 
 @pytest.fixture(scope="session")

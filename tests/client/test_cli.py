@@ -38,7 +38,11 @@ def start(fake, *arguments, **streams):
     command = [sys.executable, "-c", "import sys, countersign.cli as c; sys.exit(c.main())"]
     server = ["--url", fake.url, "--protocol", fake.protocol]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([*command, *arguments, *server], **(pipes | streams))
+    return subprocess.Popen(
+        [*command, *arguments, *server],
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job of `&` ignores it
+        **(pipes | streams),
+    )
 
 
 def test_detect_prints_a_table(fake, pages, capsys):

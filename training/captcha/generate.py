@@ -39,7 +39,7 @@ ITALIC = (
     "DejaVuSans-BoldOblique",
     "DejaVuSerif-BoldItalic",
     "STIXGeneralItalic",
-    "cmti10",
+    "DejaVuSerif-Italic",
 )
 HERSHEY = ("hershey-simplex", "hershey-duplex", "hershey-complex", "hershey-triplex")
 HERSHEY_FACES = {
