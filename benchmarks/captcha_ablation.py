@@ -8,7 +8,7 @@ RUNS/ablation.json has the exact match of each seed. Variants that RUNS already 
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,8 +78,14 @@ def ctc_exact_match(crnn: Crnn, images: Images) -> float:
     return float(np.mean(right))
 
 
-def train_crnn(images: Images, config: TrainConfig) -> Crnn:
-    """A CRNN trained on the same batches and schedule as the reader; no early stopping."""
+def train_crnn(images: Images, config: TrainConfig, checkpoint: Path) -> Crnn:
+    """A CRNN trained on the same batches and schedule as the reader, without early stopping;
+    the one in `checkpoint` if it is there.
+    """
+    if checkpoint.exists():
+        crnn = Crnn()
+        crnn.load_state_dict(torch.load(checkpoint, weights_only=True))
+        return crnn
     torch.manual_seed(config.seed)
     rng = Generator().manual_seed(config.seed)
     training, _ = split(images, config.held_out, config.seed)
@@ -100,6 +106,8 @@ def train_crnn(images: Images, config: TrainConfig) -> Crnn:
             loss.backward()
             optimizer.step()
             schedule.step()
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(crnn.state_dict(), checkpoint)
     return crnn
 
 
@@ -144,7 +152,9 @@ def one_seed(images: Images, test: Images, config: TrainConfig, out: Path) -> di
             trained("no-position", images, replace(config, position=0))
         ),
         "mixup 0.2": scored(trained("mixup", images, replace(config, mixup=0.2))),
-        "CRNN with CTC": ctc_exact_match(train_crnn(images, config), test),
+        "CRNN with CTC": ctc_exact_match(
+            train_crnn(images, config, out / f"crnn-{config.seed}" / "last.pt"), test
+        ),
         "two views (TTA)": exact_match(
             logits_of(Served(load_reader(base), tta=True), test.pixels).numpy(), test
         ),
@@ -161,7 +171,7 @@ def one_seed(images: Images, test: Images, config: TrainConfig, out: Path) -> di
 def ablation(
     images: Images,
     test: Images,
-    seeds: int,
+    seeds: Sequence[int],
     config: TrainConfig,
     out: Path,
     measure: Callable[[Images, Images, TrainConfig, Path], dict[str, float]] = one_seed,
@@ -169,7 +179,7 @@ def ablation(
     """Variant -> exact match of each seed; written to `out` after every seed."""
     table: dict[str, list[float]] = {}
     out.mkdir(parents=True, exist_ok=True)
-    for seed in range(seeds):
+    for seed in seeds:
         for name, value in measure(images, test, replace(config, seed=seed), out).items():
             table.setdefault(name, []).append(value)
         (out / "ablation.json").write_text(json.dumps(table, indent=2) + "\n")
@@ -181,7 +191,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path, required=True, help="labelled folder to train on")
     parser.add_argument("--test", type=Path, required=True, help="labelled folder to score on")
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=TrainConfig.epochs)
     args = parser.parse_args()
     config = TrainConfig(epochs=args.epochs)

@@ -63,6 +63,6 @@ def test_every_seed_gets_a_column_of_the_table(images, tmp_path):
     def measure(images, test, config, out):
         return {"base": config.seed / 10}
 
-    table = ablation(images, images, 3, TrainConfig(), tmp_path, measure)
+    table = ablation(images, images, range(3), TrainConfig(), tmp_path, measure)
     assert table == {"base": [0, 0.1, 0.2]}
     assert json.loads((tmp_path / "ablation.json").read_text()) == table
