@@ -3,15 +3,18 @@
     python -m benchmarks.captcha_ablation --images DIR --test DIR --out RUNS
 
 trains every variant on the same images and scores it on the same test images, in this process:
-RUNS/ablation.json has the exact match of each seed. Variants that RUNS already holds are kept.
+RUNS/ablation.json has the exact match of each seed, RUNS/ablation.png shows them. Variants that
+RUNS already holds are kept.
 """
 
 import argparse
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import matplotlib
 import nncf
 import numpy as np
 import torch
@@ -26,6 +29,9 @@ from training.captcha.images import DIGITS, Images, load, split
 from training.captcha.model import CLASSES
 from training.captcha.model import load as load_reader
 from training.captcha.train import TrainConfig, logits_of, shuffled, train
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
 
 SIZES = (250, 500, 1000, 2000, 4000)
 BLANK = CLASSES  # CTC's eleventh class
@@ -134,27 +140,32 @@ def graphs(checkpoint: Path, calibration: Images, test: Images) -> dict[str, flo
     return {name: exact_match(read_all(read, test, name), test) for name, read in readers.items()}
 
 
-def one_seed(images: Images, test: Images, config: TrainConfig, out: Path) -> dict[str, float]:
+def scored(checkpoint: Path, test: Images) -> float:
+    return exact_match(logits_of(load_reader(checkpoint), test.pixels).numpy(), test)
+
+
+def trained(run: Path, images: Images, config: TrainConfig, start: Path | None = None) -> Path:
+    """The best checkpoint of a run, which is made if it is not there."""
+    done = run / "best.pt"
+    if done.exists():
+        return done
+    return train(images, config, run, start=load_reader(start) if start else None)
+
+
+def choices(images: Images, test: Images, config: TrainConfig, out: Path) -> dict[str, float]:
     """Variant -> exact match on the test images, all trained with config.seed."""
 
-    def trained(name: str, training: Images, variant: TrainConfig) -> Path:
-        run = out / f"{name}-{config.seed}"
-        done = run / "best.pt"
-        return done if done.exists() else train(training, variant, run)
+    def run(name: str) -> Path:
+        return out / f"{name}-{config.seed}"
 
-    def scored(checkpoint: Path) -> float:
-        return exact_match(logits_of(load_reader(checkpoint), test.pixels).numpy(), test)
-
-    base = trained("base", images, config)
+    base = trained(run("base"), images, config)
     found = {
-        "base": scored(base),
+        "base": scored(base, test),
         "without position embeddings": scored(
-            trained("no-position", images, replace(config, position=0))
+            trained(run("no-position"), images, replace(config, position=0)), test
         ),
-        "mixup 0.2": scored(trained("mixup", images, replace(config, mixup=0.2))),
-        "CRNN with CTC": ctc_exact_match(
-            train_crnn(images, config, out / f"crnn-{config.seed}" / "last.pt"), test
-        ),
+        "mixup 0.2": scored(trained(run("mixup"), images, replace(config, mixup=0.2)), test),
+        "CRNN with CTC": ctc_exact_match(train_crnn(images, config, run("crnn") / "last.pt"), test),
         "two views (TTA)": exact_match(
             logits_of(Served(load_reader(base), tta=True), test.pixels).numpy(), test
         ),
@@ -164,8 +175,21 @@ def one_seed(images: Images, test: Images, config: TrainConfig, out: Path) -> di
             # as many steps as the whole set gets, so that only the variety differs
             epochs = round(config.epochs * len(images) / size)
             few = replace(config, epochs=epochs, patience=epochs)
-            found[f"{size} images"] = scored(trained(f"size-{size}", first(images, size), few))
+            run_ = trained(run(f"size-{size}"), first(images, size), few)
+            found[f"{size} images"] = scored(run_, test)
     return found | graphs(base, images, test)
+
+
+def starts(
+    start: Path, images: Images, test: Images, config: TrainConfig, out: Path
+) -> dict[str, float]:
+    """Exact match of the checkpoint `start` as it is, and after training on ever more images."""
+    found = {"no image": scored(start, test)}
+    for size in SIZES:
+        if size <= len(images):
+            run = out / f"start-{size}-{config.seed}"
+            found[f"{size} images"] = scored(trained(run, first(images, size), config, start), test)
+    return found
 
 
 def ablation(
@@ -174,7 +198,7 @@ def ablation(
     seeds: Sequence[int],
     config: TrainConfig,
     out: Path,
-    measure: Callable[[Images, Images, TrainConfig, Path], dict[str, float]] = one_seed,
+    measure: Callable[[Images, Images, TrainConfig, Path], dict[str, float]] = choices,
 ) -> dict[str, list[float]]:
     """Variant -> exact match of each seed; written to `out` after every seed."""
     table: dict[str, list[float]] = {}
@@ -186,6 +210,22 @@ def ablation(
     return table
 
 
+def draw(table: dict[str, list[float]], path: Path) -> None:
+    """Each seed's share of images read wrong as a dot, a row for each variant, as a PNG."""
+    figure, axes = pyplot.subplots(figsize=(8, 0.4 * len(table) + 1), layout="constrained")
+    for row, values in enumerate(table.values()):
+        errors = [100 * (1 - value) for value in values]
+        axes.plot(errors, [row] * len(errors), "o", color="#1f77b4", alpha=0.7)
+        axes.plot(np.mean(errors), row, "|", color="black", markersize=14)
+    axes.set_yticks(range(len(table)), list(table))
+    axes.invert_yaxis()
+    axes.set_xscale("symlog", linthresh=0.1)
+    axes.set(xlabel="images read wrong, % (dots: seeds, bar: mean)", xlim=(-0.01, 110))
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=100)
+    pyplot.close(figure)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=Path, required=True, help="labelled folder to train on")
@@ -193,9 +233,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=TrainConfig.epochs)
+    parser.add_argument("--learning-rate", type=float, default=TrainConfig.learning_rate)
+    parser.add_argument(
+        "--start", type=Path, help="measure what this checkpoint is worth as a start, alone"
+    )
     args = parser.parse_args()
-    config = TrainConfig(epochs=args.epochs)
-    table = ablation(load(args.images), load(args.test), args.seeds, config, args.out)
+    config = TrainConfig(epochs=args.epochs, learning_rate=args.learning_rate)
+    measure = partial(starts, args.start) if args.start else choices
+    table = ablation(load(args.images), load(args.test), args.seeds, config, args.out, measure)
+    draw(table, args.out / "ablation.png")
     for name, values in table.items():
         low, high = min(values), max(values)
         print(f"{name:30} {np.mean(values):.4f}  ({low:.4f} to {high:.4f}, {len(values)} seeds)")

@@ -3,11 +3,22 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from benchmarks import captcha_ablation
-from benchmarks.captcha_ablation import Crnn, ablation, ctc_texts, exact_match, first, one_seed
+from benchmarks.captcha_ablation import (
+    Crnn,
+    ablation,
+    choices,
+    ctc_texts,
+    draw,
+    exact_match,
+    first,
+    starts,
+)
 from training.captcha.images import Images
-from training.captcha.train import TrainConfig
+from training.captcha.model import load
+from training.captcha.train import TrainConfig, train
 
 
 @pytest.fixture
@@ -42,9 +53,9 @@ def test_too_few_images_are_refused(images):
         first(images, 250)
 
 
-def test_one_seed_scores_every_variant(images, tmp_path, monkeypatch):
+def test_choices_score_every_variant(images, tmp_path, monkeypatch):
     monkeypatch.setattr(captcha_ablation, "SIZES", (8,))
-    found = one_seed(images, images, TrainConfig(epochs=1, batch=8, held_out=0.25), tmp_path)
+    found = choices(images, images, TrainConfig(epochs=1, batch=8, held_out=0.25), tmp_path)
     assert list(found) == [
         "base",
         "without position embeddings",
@@ -66,3 +77,19 @@ def test_every_seed_gets_a_column_of_the_table(images, tmp_path):
     table = ablation(images, images, range(3), TrainConfig(), tmp_path, measure)
     assert table == {"base": [0, 0.1, 0.2]}
     assert json.loads((tmp_path / "ablation.json").read_text()) == table
+
+
+def test_a_start_is_scored_as_it_is_and_after_training(images, tmp_path, monkeypatch):
+    monkeypatch.setattr(captcha_ablation, "SIZES", (8, 16, 32))
+    config = TrainConfig(epochs=1, batch=8, held_out=0.25)
+    start = train(images, config, tmp_path / "start")
+    found = starts(start, images, images, config, tmp_path / "runs")
+    assert list(found) == ["no image", "8 images", "16 images"]
+    again = load(tmp_path / "runs" / "start-8-0" / "best.pt")
+    assert again.config == load(start).config
+
+
+def test_the_table_is_drawn(tmp_path):
+    draw({"base": [0.99, 1.0], "8 images": [0.5, 0.4]}, tmp_path / "ablation.png")
+    with Image.open(tmp_path / "ablation.png") as picture:
+        assert picture.width > 400

@@ -119,6 +119,23 @@ STYLES = {
     ),
 }
 
+# What a new portal draws, for measuring how far weights trained on STYLES carry.
+UNSEEN = {
+    "unseen": Style(
+        fonts=("STIXGeneralBolIta",),
+        digit_height=(20, 26),
+        spacing=(0, 10),
+        rotation=(-25, 25),
+        lift=(-6, 6),
+        ink=(20, 160),
+        paper=(170, 230),
+        one_ink=False,
+        grid=True,
+        arcs=(0, 2),
+        dots=(100, 400),
+    ),
+}
+
 
 @cache
 def glyph(font: str, digit: str, height: int) -> np.ndarray:
@@ -246,7 +263,7 @@ def sample(name: str, seed: int, index: int) -> tuple[np.ndarray, str]:
         name = list(STYLES)[index % len(STYLES)]
     rng = np.random.default_rng([zlib.crc32(name.encode()), seed, index])
     text = "".join(str(digit) for digit in rng.integers(0, 10, DIGITS))
-    return draw(STYLES[name], text, rng), text
+    return draw((STYLES | UNSEEN)[name], text, rng), text
 
 
 def write(folder: Path, style: str, count: int, seed: int) -> None:
@@ -271,7 +288,7 @@ def write_samples(folder: Path, seed: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for the images")
-    parser.add_argument("--style", choices=[*STYLES, "all"], default="all")
+    parser.add_argument("--style", choices=[*STYLES, *UNSEEN, "all"], default="all")
     parser.add_argument("--count", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--samples", action="store_true", help="write the four server/samples")
