@@ -3,9 +3,9 @@
     python -m benchmarks.accuracy --pages DIR --out REPORT [--url 127.0.0.1:8001] [--ink-only]
 
 asks the running server for every page of DIR with the project's client. DIR has a labels.json (with
-areas to ignore), or pages in the YOLO layout (images/SPLIT, labels/SPLIT). REPORT gets
-accuracy.json, precision_recall.png and worst.jpg, the pages with most that was missed or falsely
-found. The operating point is the server's own.
+areas to ignore), a COCO table, or pages in the YOLO layout. REPORT gets accuracy.json,
+precision_recall.png and worst.jpg, the pages with most that was missed or falsely found. The
+operating point is the server's own.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from benchmarks.machine import command, machine
 from countersign import Client, Detections
-from training.detector.labels import CLASSES, Labelled, read_real, read_yolo
+from training.detector.labels import CLASSES, Labelled, read_pages
 from training.detector.score import ClassScore, Found, score
 
 matplotlib.use("Agg")
@@ -31,13 +31,6 @@ LOWEST_SCORE = 0.001  # low enough for average precision
 WORST = 12  # pages on the sheet
 TILE = 480  # px, the longer side of a page on the sheet
 GREEN, RED, ORANGE, GREY = "#1a9850", "#d73027", "#fc8d59", "#888888"
-
-
-def read_pages(folder: Path, split: str, ink_only: bool) -> list[Labelled]:
-    """The labelled pages of a folder in either form. FileNotFoundError if it has neither."""
-    if (folder / "labels.json").exists():
-        return read_real(folder, ink_only)
-    return read_yolo(folder, split)
 
 
 def operating_point(url: str) -> dict[str, float]:
@@ -153,7 +146,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--pages", type=Path, required=True)
-    parser.add_argument("--split", default="test", help="of pages in the YOLO layout")
+    parser.add_argument("--split", default="test", help="folder of the pages; '' for all")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--url", default="127.0.0.1:8001", help="host:port of the gRPC endpoint")
     parser.add_argument(

@@ -135,7 +135,7 @@ def write(pages: list[Labelled], out: Path, copies: int, seed: int) -> list[Path
     written = []
     for number, page in enumerate(pages):
         for copy in range(1 + copies):
-            target = out / "images" / f"{page.path.stem}_{copy}.jpg"
+            target = out / "images" / f"{number:04d}_{page.path.stem}_{copy}.jpg"
             if copy == 0:
                 class_ids, xyxy, size = page.class_ids, page.xyxy, page.size
                 target.write_bytes(page.path.read_bytes())

@@ -1,6 +1,9 @@
-"""Train the detector on generated pages, and on real ones if there are any.
+"""Train the detector on generated pages, on real ones, or on both.
 
-    python -m training.detector.train --pages DIR [--real DIR ...] --out RUN [--weights last.pt]
+    python -m training.detector.train --out RUN [--pages DIR] [--real DIR ...] [--weights last.pt]
+
+--real takes YOLO folders, COCO tables and labels.json (training/detector/labels.py). Pages of one
+source stay together: `real_holdout` of them are kept out of training, for validation.
 
 RUN gets weights/best.pt and weights/last.pt, recipe.json (every hyper-parameter, and what it
 started from), results.csv and the curves as results.png. `--resume` goes on with an interrupted
@@ -21,7 +24,7 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.tasks import DetectionModel
 
 from training.detector import real
-from training.detector.labels import CLASSES, read_real
+from training.detector.labels import CLASSES, read_pages
 
 
 @dataclass(frozen=True)
@@ -114,20 +117,29 @@ def _float(value: Any) -> Any:
     return value
 
 
-def data_files(pages: Path, real_folders: list[Path], out: Path, recipe: Recipe) -> list[Path]:
+def data_files(
+    pages: Path | None, real_folders: list[Path], out: Path, recipe: Recipe
+) -> list[Path]:
     """Write a data file for each process under `out`, each with its own share of the pages:
     the generated ones and, `real_weight` times, the real ones.
 
     Validation is on the held-out real pages and three times as many generated ones.
     """
-    training = sorted((pages / "images" / "train").glob("*.jpg"))
-    training = training[: recipe.generated or None]
-    validation = sorted((pages / "images" / "validation").glob("*.jpg"))
-    if not training:
-        raise FileNotFoundError(f"--pages {pages}: no images/train/*.jpg")
-    real_pages = [page for folder in real_folders for page in read_real(folder)]
+    training, validation = [], []
+    if pages:
+        training = sorted((pages / "images" / "train").glob("*.jpg"))
+        training = training[: recipe.generated or None]
+        validation = sorted((pages / "images" / "validation").glob("*.jpg"))
+        if not training:
+            raise FileNotFoundError(f"--pages {pages}: no images/train/*.jpg")
+    elif not real_folders:
+        raise ValueError("nothing to train on: give --pages, --real or both")
+    real_pages = [page for folder in real_folders for page in read_pages(folder)]
     if real_pages:
         kept, held = real.split(real_pages, recipe.real_holdout)
+        if not kept:
+            held_out = f"real_holdout {recipe.real_holdout}"
+            raise ValueError(f"--real: {len(real_pages)} pages, none left with {held_out}")
         training += (
             real.write(kept, out / "real" / "train", recipe.real_copies, recipe.seed)
             * recipe.real_weight
@@ -193,7 +205,7 @@ def _run(rank: int, settings: list[dict[str, Any]], recipe: Recipe, meeting: str
 
 def train(
     recipe: Recipe,
-    pages: Path,
+    pages: Path | None,
     real_folders: list[Path],
     out: Path,
     weights: Path | None,
@@ -236,9 +248,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--pages", type=Path, required=True, help="folder of generated pages")
+    parser.add_argument("--pages", type=Path, help="folder of generated pages")
     parser.add_argument(
-        "--real", type=Path, action="append", default=[], help="folder of real pages"
+        "--real", type=Path, action="append", default=[], help="folder of labelled pages"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--weights", type=Path, help="start from this checkpoint")

@@ -28,6 +28,21 @@ def test_no_pages_is_an_error(tmp_path):
         data_files(tmp_path, [], tmp_path, Recipe())
 
 
+def test_own_pages_alone_are_enough(pages, tmp_path):
+    """The generated folder stands in for a user's: it is in the YOLO layout too."""
+    files = data_files(None, [pages], tmp_path, Recipe(real_holdout=2, real_copies=0))
+    kept, held = ((tmp_path / name).read_text().split() for name in ("train_0.txt", "val.txt"))
+    assert len(files) == 1
+    assert (len(kept), len(held)) == (6, 2)
+
+
+def test_nothing_to_train_on_is_an_error(pages, tmp_path):
+    with pytest.raises(ValueError, match="give --pages, --real or both"):
+        data_files(None, [], tmp_path, Recipe())
+    with pytest.raises(ValueError, match="8 pages, none left with real_holdout 20"):
+        data_files(None, [pages], tmp_path, Recipe())
+
+
 def test_weights_are_averaged_over_processes(monkeypatch):
     """Two processes, the other one holding weights that are 2 larger: the mean is 1 more."""
     model = torch.nn.Linear(2, 1)
