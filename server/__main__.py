@@ -13,6 +13,7 @@ from server.triton import ServerError, Settings, Triton
 
 HELP = {
     "repository": "model repository to serve",
+    "samples": "folder of files and what they show; ready means that the first ones are found",
     "host": "address to listen on; 0.0.0.0 is every interface",
     "http_port": "HTTP port; 0 takes any free one, as for the other two",
     "grpc_port": "gRPC port",
@@ -102,7 +103,7 @@ def watch(server: Triton, asked: Event) -> None:
             continue
         last = time.monotonic()
         try:
-            check(server.http_url)
+            check(server.http_url, server.settings.samples)
         except Broken as error:
             raise ServerError(f"a model broke, restart the server: {error}") from error
         except NotReady:

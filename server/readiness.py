@@ -7,6 +7,7 @@ only, so that a container's health check costs no import of a client.
 import argparse
 import base64
 import json
+import os
 import sys
 import urllib.error
 import urllib.request
@@ -28,18 +29,22 @@ class Broken(NotReady):
     """A loaded model answers with a server error: it will not recover by itself."""
 
 
-def check(http_url: str, timeout_s: float = 5) -> None:
+def check(http_url: str, samples: Path = SAMPLES, timeout_s: float = 5) -> None:
     """Sends one sample through each ensemble of the server at `http_url` (host:port) that has one.
 
-    Raises NotReady with the reason.
+    `samples` holds the files and what they show: pages.json and captchas.json, in the form of this
+    project's own; an ensemble without its list is not asked. Raises NotReady with the reason.
     """
     call(f"{http_url}/v2/health/ready", timeout_s)
-    for ensemble, check_sample in (
-        ("document_detector", _check_page),
-        ("captcha_reader", _check_captcha),
+    for ensemble, answers, right in (
+        ("document_detector", "pages.json", _boxes_found),
+        ("captcha_reader", "captchas.json", _digits_read),
     ):
-        if _serves(http_url, ensemble, timeout_s):
-            check_sample(http_url, timeout_s)
+        if (samples / answers).exists() and _serves(http_url, ensemble, timeout_s):
+            name, expected = next(iter(json.loads((samples / answers).read_text()).items()))
+            answer = _infer(http_url, ensemble, samples / name, timeout_s)
+            if reason := right(answer, expected):
+                raise NotReady(f"{ensemble}, {name}: {reason}")
 
 
 def _serves(http_url: str, model: str, timeout_s: float) -> bool:
@@ -50,9 +55,8 @@ def _serves(http_url: str, model: str, timeout_s: float) -> bool:
     return True
 
 
-def _check_page(http_url: str, timeout_s: float) -> None:
-    name, expected = next(iter(json.loads((SAMPLES / "pages.json").read_text()).items()))
-    answer = _infer(http_url, "document_detector", name, timeout_s)
+def _boxes_found(answer: dict[str, list], expected: dict) -> str:
+    """What is missing on the page; nothing if all is found."""
     flat = answer["boxes"]
     found = [(label, flat[4 * i : 4 * i + 4]) for i, label in enumerate(answer["labels"])]
     for box in expected["boxes"]:
@@ -60,14 +64,13 @@ def _check_page(http_url: str, timeout_s: float) -> None:
             label == box["class"] and overlap(xyxy, box["xyxy"]) >= OVERLAP_MIN
             for label, xyxy in found
         ):
-            raise NotReady(f"document_detector, {name}: no {box['class']} found at {box['xyxy']}")
+            return f"no {box['class']} found at {box['xyxy']}"
+    return ""
 
 
-def _check_captcha(http_url: str, timeout_s: float) -> None:
-    name, expected = next(iter(json.loads((SAMPLES / "captchas.json").read_text()).items()))
-    (text,) = _infer(http_url, "captcha_reader", name, timeout_s)["text"]
-    if text != expected:
-        raise NotReady(f"captcha_reader, {name}: read {text}, expected {expected}")
+def _digits_read(answer: dict[str, list], expected: str) -> str:
+    (text,) = answer["text"]
+    return "" if text == expected else f"read {text}, expected {expected}"
 
 
 def overlap(a: list[float], b: list[float]) -> float:
@@ -81,9 +84,9 @@ def overlap(a: list[float], b: list[float]) -> float:
     return inter / (areas - inter)
 
 
-def _infer(http_url: str, ensemble: str, sample: str, timeout_s: float) -> dict[str, list]:
+def _infer(http_url: str, ensemble: str, sample: Path, timeout_s: float) -> dict[str, list]:
     """Each output's values, flat."""
-    image = base64.b64encode((SAMPLES / sample).read_bytes()).decode()
+    image = base64.b64encode(sample.read_bytes()).decode()
     tensor = {"name": "image", "shape": [1], "datatype": "BYTES", "data": [image]}
     body = json.dumps({"inputs": [tensor]}).encode()
     answer = json.loads(call(f"{http_url}/v2/models/{ensemble}/infer", timeout_s, body))
@@ -109,10 +112,16 @@ def call(
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", default="127.0.0.1:8000", help="host:port of the HTTP endpoint")
+    parser.add_argument(
+        "--samples",
+        type=Path,
+        default=os.environ.get("COUNTERSIGN_SAMPLES", SAMPLES),
+        help="folder of files and what they show: pages.json, captchas.json",
+    )
     parser.add_argument("--timeout", type=float, default=5, help="seconds for each request")
     args = parser.parse_args()
     try:
-        check(args.url, args.timeout)
+        check(args.url, args.samples, args.timeout)
     except NotReady as error:
         print(error, file=sys.stderr)
         return 1

@@ -40,6 +40,7 @@ class Settings:
     """What a server is started with. Port 0 takes any free port."""
 
     repository: Path = ROOT / "model_repository"
+    samples: Path = readiness.SAMPLES
     host: str = "127.0.0.1"
     http_port: int = 8000
     grpc_port: int = 8001
@@ -193,6 +194,8 @@ class Triton:
         """
         wheel = find_wheel()
         check_repository(self.settings.repository)
+        if not self.settings.samples.is_dir():
+            raise ServerError(f"samples {self.settings.samples}: no such folder")
         self.settings = with_free_ports(self.settings)
         check_ports(self.settings)
         check_shm()
@@ -226,7 +229,7 @@ class Triton:
                 self._log.join()
                 raise ServerError(self._log.failure() or f"tritonserver exited: {self.status}")
             try:
-                readiness.check(self.http_url)
+                readiness.check(self.http_url, self.settings.samples)
                 return
             except readiness.NotReady as error:
                 if time.monotonic() > deadline:

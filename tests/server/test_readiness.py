@@ -1,5 +1,6 @@
 """The health check by itself."""
 
+import shutil
 import subprocess
 import sys
 
@@ -17,6 +18,17 @@ def test_overlap_is_intersection_over_union():
 
 def test_a_running_server_is_ready(server):
     check(server.http_url)
+
+
+def test_samples_may_be_a_users_own(server, samples, tmp_path):
+    """A folder of one's own, as one trains for another portal: its first answer must be right."""
+    shutil.copy(samples / "captcha_lines.png", tmp_path)
+    answers = tmp_path / "captchas.json"
+    answers.write_text('{"captcha_lines.png": "541060"}')
+    check(server.http_url, tmp_path)
+    answers.write_text('{"captcha_lines.png": "541061"}')
+    with pytest.raises(NotReady, match=r"captcha_lines\.png: read 541060, expected 541061"):
+        check(server.http_url, tmp_path)
 
 
 def test_nobody_listening_is_not_ready_by_url():

@@ -71,6 +71,11 @@ def test_a_taken_port_is_named_with_the_option_that_chooses_another(captcha_repo
             Triton(settings).start()
 
 
+def test_a_missing_folder_of_samples_is_named(tmp_path):
+    with pytest.raises(ServerError, match=r"samples .*/none: no such folder"):
+        Triton(Settings(samples=tmp_path / "none", **ANY_PORTS)).start()
+
+
 def test_a_missing_repository_is_named(tmp_path):
     with pytest.raises(ServerError, match=f"{tmp_path}/nowhere: no such folder"):
         Triton(Settings(repository=tmp_path / "nowhere", **ANY_PORTS)).start()
