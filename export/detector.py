@@ -2,8 +2,8 @@
 
     python -m export.detector RUN/weights/best.pt --pages DIR [--real DIR] [--int8]
 
-Operating points are chosen on the generated validation pages of DIR, figures measured on its test
-pages and on real ones. Nothing is written into the repository before the graph has the contract's
+Operating points are chosen on the validation pages of DIR, figures measured on its test pages and
+on those of --real. Nothing is written into the repository before the graph has the contract's
 names, types and shapes, agrees with the checkpoint and, quantised, finds as much as f32.
 """
 
@@ -28,7 +28,7 @@ from ultralytics.utils.nms import non_max_suppression
 from export.gates import check_contract, check_gap, commit
 from export.graphs import convert
 from export.repository import new_version, read_config, set_parameters
-from training.detector.labels import CLASSES, Labelled, read_real, read_yolo
+from training.detector.labels import CLASSES, Labelled, read_pages
 from training.detector.score import ClassScore, Found, score
 
 REPOSITORY = Path("model_repository")
@@ -321,30 +321,32 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--pages", type=Path, required=True, help="folder of generated pages")
-    parser.add_argument("--real", type=Path, help="folder of real pages to test on")
+    parser.add_argument(
+        "--pages", type=Path, required=True, help="labelled pages, validation and test"
+    )
+    parser.add_argument("--real", type=Path, help="more labelled pages to test on")
     parser.add_argument("--repository", type=Path, default=REPOSITORY)
     parser.add_argument("--version", type=int, default=1)
     parser.add_argument("--int8", action="store_true", help="quantise weights and activations")
     parser.add_argument("--precision", type=float, default=0.95, help="at the operating points")
     given = parser.parse_args()
-    tests: dict[str, Sequence[Labelled]] = {"generated test": read_yolo(given.pages, "test")}
+    validation, test = (read_pages(given.pages, split) for split in ("validation", "test"))
+    tests: dict[str, Sequence[Labelled]] = {"test": test}
     if given.real:
-        tests["real"] = read_real(given.real)
-        tests["real, ink only"] = read_real(given.real, ink_only=True)
-    record = json.loads((given.pages / "sources.json").read_text())
+        tests["real"] = read_pages(given.real)
+        tests["real, ink only"] = read_pages(given.real, ink_only=True)
+    sources = given.pages / "sources.json"  # beside generated pages
+    seed = {"seed": json.loads(sources.read_text())["seed"]} if sources.exists() else {}
     card = export(
         given.checkpoint,
-        read_yolo(given.pages, "validation"),
+        validation,
         tests,
         given.repository,
         given.version,
         given.int8,
         given.precision,
-        data={
-            "seed": record["seed"],
-            "pages": {split: len(pages) for split, pages in record["splits"].items()},
-        },
+        data=seed
+        | {"folder": given.pages.name, "pages": {"validation": len(validation), "test": len(test)}},
     )
     print(json.dumps(card, indent=2))
 
