@@ -145,11 +145,13 @@ def scored(checkpoint: Path, test: Images) -> float:
 
 
 def trained(run: Path, images: Images, config: TrainConfig, start: Path | None = None) -> Path:
-    """The best checkpoint of a run, which is made if it is not there."""
-    done = run / "best.pt"
-    if done.exists():
-        return done
-    return train(images, config, run, start=load_reader(start) if start else None)
+    """The best checkpoint of a run, which is made if it is not there, or finished."""
+    finished = run / "finished"
+    if not finished.exists():
+        begun = (run / "last.pt").exists()
+        train(images, config, run, begun, load_reader(start) if start else None)
+        finished.touch()
+    return run / "best.pt"
 
 
 def choices(images: Images, test: Images, config: TrainConfig, out: Path) -> dict[str, float]:
