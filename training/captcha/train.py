@@ -9,6 +9,7 @@ trained on), history.json and curves.png.
 
 import argparse
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -29,6 +30,8 @@ from training.captcha.model import load as load_reader
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
+
+CURVES_INTERVAL_S = 20  # drawing takes longer than an epoch of few images
 
 Batches = Iterator[tuple[Tensor, Tensor]]
 
@@ -194,6 +197,7 @@ def train(
         rng.set_state(saved["rng"])
         history = saved["history"]
 
+    drawn = time.monotonic()
     bar = tqdm(range(len(history), config.epochs), initial=len(history), total=config.epochs)
     for _ in bar:
         batches = shuffled(training, config, rng)
@@ -215,9 +219,12 @@ def train(
             last,
         )
         (out / "history.json").write_text(json.dumps(history, indent=1) + "\n")
-        draw_curves(history, out / "curves.png")
+        if time.monotonic() - drawn > CURVES_INTERVAL_S:
+            draw_curves(history, out / "curves.png")
+            drawn = time.monotonic()
         if len(history) - 1 - best >= config.patience:
             break
+    draw_curves(history, out / "curves.png")
     return out / "best.pt"
 
 
