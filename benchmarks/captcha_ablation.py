@@ -161,10 +161,12 @@ def choices(images: Images, test: Images, config: TrainConfig, out: Path) -> dic
         return out / f"{name}-{config.seed}"
 
     base = trained(run("base"), images, config)
+    published = replace(config, columns=0)
     found = {
         "base": scored(base, test),
-        "without position embeddings": scored(
-            trained(run("no-position"), images, replace(config, position=0)), test
+        "published heads": scored(trained(run("published"), images, published), test),
+        "published heads without position embeddings": scored(
+            trained(run("no-position"), images, replace(published, position=0)), test
         ),
         "mixup 0.2": scored(trained(run("mixup"), images, replace(config, mixup=0.2)), test),
         "CRNN with CTC": ctc_exact_match(train_crnn(images, config, run("crnn") / "last.pt"), test),
@@ -176,9 +178,12 @@ def choices(images: Images, test: Images, config: TrainConfig, out: Path) -> dic
         if size < len(images):
             # as many steps as the whole set gets, so that only the variety differs
             epochs = round(config.epochs * len(images) / size)
-            few = replace(config, epochs=epochs, patience=epochs)
-            run_ = trained(run(f"size-{size}"), first(images, size), few)
-            found[f"{size} images"] = scored(run_, test)
+            few = first(images, size)
+            longer = dict(epochs=epochs, patience=epochs)
+            own = trained(run(f"size-{size}"), few, replace(config, **longer))
+            theirs = trained(run(f"published-{size}"), few, replace(published, **longer))
+            found[f"{size} images"] = scored(own, test)
+            found[f"published heads, {size} images"] = scored(theirs, test)
     return found | graphs(base, images, test)
 
 

@@ -58,11 +58,13 @@ def test_choices_score_every_variant(images, tmp_path, monkeypatch):
     found = choices(images, images, TrainConfig(epochs=1, batch=8, held_out=0.25), tmp_path)
     assert list(found) == [
         "base",
-        "without position embeddings",
+        "published heads",
+        "published heads without position embeddings",
         "mixup 0.2",
         "CRNN with CTC",
         "two views (TTA)",
         "8 images",
+        "published heads, 8 images",
         "IR, f32",
         "IR, default precision",
         "IR, INT8",

@@ -10,16 +10,66 @@ from torch import Tensor, nn
 from training.captcha.images import DIGITS, HEIGHT, WIDTH
 
 CLASSES = 10  # 0 to 9
+STRIDE = 8  # px from column to column of the map: less than half a digit
+DILATIONS = (1, 2, 4, 8)  # of the convolutions along the columns: each column sees all 25
 
 
 @dataclass(frozen=True)
 class ReaderConfig:
     """What rebuilds a reader's layers; saved inside its checkpoint."""
 
-    backbone: str = "test_resnet"  # 0.4 M parameters; any timm model whose features are a map
+    backbone: str = "test_resnet"  # any timm model that gives feature maps
     channels: int = 64  # kept of the backbone's map at each place
+    columns: int = 128  # channels of a column; 0 for the published heads, which see all at once
     hidden: int = 128  # units of each head
-    position: int = 16  # length of a position's embedding; 0 leaves it out
+    position: int = 16  # length of a published head's position embedding; 0 leaves it out
+
+
+class Columns(nn.Module):
+    """Each head looks along the map for its own digit: (B, C, h, w) -> (B, 6, columns).
+
+    Convolutions tell a column what stands left and right of it, and so which digit it belongs to.
+    Six position embeddings weigh the columns (a softmax of dot products, as in attention), and a
+    head gets the weighted mean.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], columns: int) -> None:
+        super().__init__()
+        self.enter = nn.Conv1d(shape[0] * shape[1], columns, 1)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.BatchNorm1d(columns),
+                nn.ReLU(),
+                nn.Conv1d(columns, columns, 3, padding=dilation, dilation=dilation),
+            )
+            for dilation in DILATIONS
+        )
+        self.position = nn.Linear(columns, DIGITS)  # its rows are the embeddings
+        self.length = columns
+
+    def forward(self, maps: Tensor) -> Tensor:
+        columns = self.enter(maps.relu().flatten(1, 2))  # (B, columns, w)
+        for block in self.blocks:
+            columns = columns + block(columns)
+        columns = columns.transpose(1, 2)  # (B, w, columns)
+        weights = self.position(columns).softmax(1)  # (B, w, 6)
+        return weights.transpose(1, 2) @ columns
+
+
+class WholeMap(nn.Module):
+    """The published way: a head sees the whole map and its position's embedding,
+    (B, C, h, w) -> (B, 6, C * h * w + position).
+    """
+
+    def __init__(self, shape: tuple[int, int, int], position: int) -> None:
+        super().__init__()
+        self.position = nn.Parameter(torch.randn(DIGITS, position))
+        self.length = shape[0] * shape[1] * shape[2] + position
+
+    def forward(self, maps: Tensor) -> Tensor:
+        features = maps.flatten(1)[:, None].expand(-1, DIGITS, -1)
+        places = self.position.expand(maps.shape[0], DIGITS, -1)
+        return torch.cat([features, places], 2)
 
 
 class CaptchaReader(nn.Module):
@@ -31,35 +81,54 @@ class CaptchaReader(nn.Module):
     def __init__(self, config: ReaderConfig) -> None:
         super().__init__()
         self.config = config
-        self.backbone = timm.create_model(
-            config.backbone, in_chans=1, num_classes=0, global_pool=""
-        )
+        self.backbone = feature_maps(config.backbone) if config.columns else whole(config.backbone)
         with torch.no_grad():
-            map_ = self.backbone.eval()(torch.zeros(1, 1, HEIGHT, WIDTH))
+            map_ = self.features(torch.zeros(1, HEIGHT, WIDTH))
         _, channels, h, w = map_.shape
         self.reduce = nn.Conv2d(channels, config.channels, 1)
-        self.position = nn.Parameter(torch.randn(DIGITS, config.position))
+        shape = config.channels, h, w
+        self.see = (
+            Columns(shape, config.columns) if config.columns else WholeMap(shape, config.position)
+        )
         self.heads = nn.ModuleList(
             nn.Sequential(
-                nn.Linear(config.channels * h * w + config.position, config.hidden),
+                nn.Linear(self.see.length, config.hidden),
                 nn.ReLU(),
                 nn.Linear(config.hidden, CLASSES),
             )
             for _ in range(DIGITS)
         )
 
-    def forward(self, pixels: Tensor) -> Tensor:
+    def features(self, pixels: Tensor) -> Tensor:
+        """The backbone's map: (B, C, 7, 25) at a stride of 8, (B, C, 2, 7) of all of it."""
         grey = pixels.float().unsqueeze(1)  # (B, 1, 50, 200)
         mean = grey.mean((2, 3), keepdim=True)
         deviation = (grey - mean).square().mean((2, 3), keepdim=True).add(1).sqrt()
-        maps = self.backbone((grey - mean) / deviation)  # (B, C, h, w)
-        features = self.reduce(maps).flatten(1)  # (B, channels * h * w): places are kept
-        places = self.position.expand(features.shape[0], DIGITS, -1)  # (B, 6, position)
-        logits = [
-            head(torch.cat([features, places[:, digit]], 1))  # (B, 10)
-            for digit, head in enumerate(self.heads)
-        ]
+        maps = self.backbone((grey - mean) / deviation)
+        return maps[0] if self.config.columns else maps
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        seen = self.see(self.reduce(self.features(pixels)))  # (B, 6, length)
+        logits = [head(seen[:, digit]) for digit, head in enumerate(self.heads)]  # each (B, 10)
         return torch.stack(logits, 1).float()
+
+
+def feature_maps(backbone: str) -> nn.Module:
+    """The backbone's layers up to its map of STRIDE, which it gives in a list.
+
+    ValueError if there is none.
+    """
+    strides = timm.create_model(backbone, features_only=True).feature_info.reduction()
+    if STRIDE not in strides:
+        raise ValueError(f"backbone {backbone}: maps of strides {strides}, {STRIDE} is needed")
+    return timm.create_model(
+        backbone, in_chans=1, features_only=True, out_indices=[strides.index(STRIDE)]
+    ).eval()
+
+
+def whole(backbone: str) -> nn.Module:
+    """All of the backbone's layers, without pooling and classifier."""
+    return timm.create_model(backbone, in_chans=1, num_classes=0, global_pool="").eval()
 
 
 def save(reader: CaptchaReader, path: Path) -> None:

@@ -41,6 +41,7 @@ class TrainConfig:
     """A run's hyper-parameters. eca_nfnet_l0 wants learning_rate 3e-4 (Adam), as published."""
 
     backbone: str = ReaderConfig.backbone
+    columns: int = ReaderConfig.columns
     position: int = ReaderConfig.position
     epochs: int = 40
     batch: int = 128
@@ -180,7 +181,9 @@ def train(
 
     torch.manual_seed(config.seed)
     rng = Generator().manual_seed(config.seed)
-    reader = CaptchaReader(ReaderConfig(backbone=config.backbone, position=config.position))
+    reader = CaptchaReader(
+        ReaderConfig(config.backbone, columns=config.columns, position=config.position)
+    )
     if start is not None:
         reader.load_state_dict(start.state_dict())
     # A step takes half the time; torch's types do not know the argument.

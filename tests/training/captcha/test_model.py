@@ -1,9 +1,10 @@
 import dataclasses
+import math
 
 import pytest
 import torch
 
-from training.captcha.model import CaptchaReader, ReaderConfig, load, save
+from training.captcha.model import CaptchaReader, Columns, ReaderConfig, load, save
 
 PIXELS = torch.randint(0, 256, (3, 50, 200), generator=torch.Generator().manual_seed(0)).byte()
 
@@ -37,20 +38,42 @@ def test_an_image_is_read_the_same_alone_and_in_a_batch(reader):
 
 
 @torch.no_grad()
-def test_position_embeddings_reach_their_head_and_no_other(reader):
+@pytest.mark.parametrize("columns", [128, 0], ids=["columns", "published"])
+def test_position_embeddings_reach_their_head_and_no_other(columns):
+    torch.manual_seed(0)
+    reader = CaptchaReader(ReaderConfig(columns=columns)).eval()
     before = reader(PIXELS)
-    kept = reader.position.clone()
-    reader.position[2] += 1
+    embeddings = reader.see.position.weight if columns else reader.see.position
+    embeddings[2] = -embeddings[2]
     changed = (reader(PIXELS) - before).abs().amax((0, 2)) > 1e-6
-    reader.position.copy_(kept)
     assert changed.tolist() == [False, False, True, False, False, False]
+
+
+@torch.no_grad()
+def test_a_head_gets_the_mean_of_the_columns_weighed_by_its_embedding():
+    columns = Columns((1, 1, 2), 2).eval()  # from (B, 1, 1, 2): two columns of one value
+    columns.blocks = torch.nn.ModuleList()
+    columns.enter.weight.copy_(torch.tensor([[[1.0]], [[2.0]]]))
+    columns.enter.bias.zero_()
+    columns.position.weight.zero_()
+    columns.position.weight[3, 0] = math.log(3)
+    columns.position.bias.zero_()
+    seen = columns(torch.tensor([[[[0.0, 1.0]]]]))[0]  # columns (0, 0) and (1, 2)
+    torch.testing.assert_close(seen[0], torch.tensor([0.5, 1.0]))  # half of each
+    torch.testing.assert_close(seen[3], torch.tensor([0.75, 1.5]))  # a quarter, three quarters
+
+
+def test_a_backbone_without_a_map_of_stride_8_is_refused():
+    with pytest.raises(ValueError, match=r"vit_tiny_patch16_224: maps of strides .*16.*8 is"):
+        CaptchaReader(ReaderConfig(backbone="vit_tiny_patch16_224"))
 
 
 @torch.no_grad()
 @pytest.mark.parametrize(
     "change",
     [
-        {"position": 0},
+        {"columns": 0},
+        {"columns": 0, "position": 0},
         {"channels": 8},
         {"backbone": "mobilenetv4_conv_small_050"},
         {"backbone": "eca_nfnet_l0"},
