@@ -111,6 +111,7 @@ def test_compose_builds_both_images():
     built = {
         (ROOT / "docker" / service["build"]["context"] / service["build"]["dockerfile"]).resolve()
         for service in services().values()
+        if "build" in service
     }
     assert built == {PYPI, NGC}
 
@@ -130,7 +131,7 @@ def test_a_service_gets_the_time_that_a_stop_may_take(name):
     assert int(services()[name]["stop_grace_period"].removesuffix("s")) > drain_and_exit
 
 
-@pytest.mark.parametrize("name", ["pypi", "ngc"])
+@pytest.mark.parametrize("name", ["pypi", "ngc", "front"])
 def test_a_service_listens_on_this_machine_alone_and_has_no_privileges(name):
     service = services()[name]
     assert all(port.startswith("127.0.0.1:") for port in service["ports"])
