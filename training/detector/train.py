@@ -16,6 +16,7 @@ run after its last whole epoch, in as many processes as before.
 import argparse
 import json
 import random
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -287,7 +288,7 @@ def resume(out: Path) -> None:
     if load_checkpoint(last)[1]["epoch"] < 0:  # as ultralytics marks it
         raise ValueError(f"{out}: nothing to resume, the run is finished")
     saved = json.loads((out / "recipe.json").read_text())
-    recipe = Recipe(**{f.name: saved[f.name] for f in fields(Recipe) if f.name in saved})
+    recipe = recipe_of(saved)
     settings = []
     for rank in range(recipe.processes):
         own = dict(model=str(last), resume=str(last), data=str(out / f"data_{rank}.yaml"))
@@ -316,24 +317,36 @@ def _origin(weights: Path) -> Any:
     return json.loads(recipe.read_text()) if recipe.exists() else weights.name
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_arguments(parser: argparse.ArgumentParser, chosen_elsewhere: Collection[str] = ()) -> None:
+    """What a run is made of: folders, weights, and the recipe but for the fields named."""
     parser.add_argument("--pages", type=Path, help="folder of generated pages")
     parser.add_argument(
         "--real", type=Path, action="append", default=[], help="folder of labelled pages"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--weights", type=Path, help="start from this checkpoint")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     for field in fields(Recipe):
-        parser.add_argument(f"--{field.name}", type=type(field.default), default=field.default)
+        if field.name not in chosen_elsewhere:
+            parser.add_argument(f"--{field.name}", type=type(field.default), default=field.default)
+
+
+def recipe_of(given: dict[str, Any]) -> Recipe:
+    """The recipe in a command line's values or in recipe.json; the rest is as by default."""
+    return Recipe(
+        **{field.name: given[field.name] for field in fields(Recipe) if field.name in given}
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_arguments(parser)
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     given = vars(parser.parse_args())
     if given["resume"]:
         return resume(given["out"])
-    recipe = Recipe(**{field.name: given[field.name] for field in fields(Recipe)})
-    train(recipe, given["pages"], given["real"], given["out"], given["weights"])
+    train(recipe_of(given), given["pages"], given["real"], given["out"], given["weights"])
 
 
 if __name__ == "__main__":
