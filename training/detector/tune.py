@@ -73,8 +73,8 @@ def search(
     # Seeded anew, a sampler would repeat its first trials.
     study.sampler = optuna.samplers.TPESampler(seed=recipe.seed + len(study.trials))
     settings = {name: value for name, value in asdict(recipe).items() if name not in SEARCHED}
-    settings |= {"pages": str(pages), "real": [str(folder) for folder in real_folders]}
-    settings |= {"weights": str(weights)}
+    settings |= {"pages": str(pages or ""), "real": [str(folder) for folder in real_folders]}
+    settings |= {"weights": str(weights or "")}
     before = study.user_attrs.get("settings", settings)
     changed = [name for name in settings if settings[name] != before.get(name)]
     if changed:
@@ -125,7 +125,9 @@ def draw(study: optuna.Study, target: Path) -> None:
     for axis, name in zip(panels, SEARCHED, strict=True):
         axis.plot([trial.params[name] for trial in done], values, "o")
         share = f" (importance {shares[name]:.2f})" if name in shares else ""
-        axis.set(xlabel=name + share, xscale="log" if name == "lr" else axis.get_xscale())
+        axis.set_xlabel(name + share)
+        if name == "lr":
+            axis.set_xscale("log")
     for axis in axes.flat:
         axis.grid(alpha=0.3)
     figure.tight_layout()
