@@ -164,6 +164,7 @@ def test_the_published_pages_become_pages_to_train_on(hub, tmp_path):
     np.testing.assert_array_equal(third.xyxy, [[1, 2, 4, 6], [5, 6, 12, 14]])
     assert first.source == empty.source == "a_jpg"  # two copies of one page
     assert third.path.read_bytes() == jpeg(100, 200)
+    assert len(read_pages(tmp_path / "out" / "train")) == 3  # as --real is read
     (validation,) = read_pages(tmp_path / "out", "validation")
     assert validation.source != third.source
 
@@ -178,7 +179,7 @@ def test_without_a_network_one_line_says_what_to_do(tmp_path, variables):
     assert done.returncode == 1
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith(f"{DATASET}: not to be had from the hub")
-    assert "give the folder to --real" in line
+    assert "give its folder train to --real" in line
     assert not (tmp_path / "out").exists()
 
 
