@@ -10,7 +10,7 @@ operating point is the server's own.
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -44,6 +44,19 @@ def as_found(detections: Detections) -> Found:
     """The client's answer in the form that is scored."""
     class_ids = np.array([CLASSES.index(label) for label in detections.labels], np.int64)
     return Found(detections.boxes, detections.scores, class_ids)
+
+
+def ask(
+    client: Client, images: Iterable[Path | np.ndarray], total: int, name: str = "pages"
+) -> list[Found]:
+    """All that the server finds on each image, down to LOWEST_SCORE. Raises what it refuses."""
+    answers = client.detect_many(images, confidence=LOWEST_SCORE, max_detections=300)
+    found = []
+    for answer in tqdm(answers, total=total, desc=name):
+        if isinstance(answer, Exception):
+            raise answer
+        found.append(as_found(answer))
+    return found
 
 
 def summary(scores: dict[str, ClassScore], thresholds: dict[str, float]) -> dict[str, dict]:
@@ -157,14 +170,7 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     thresholds = operating_point(given.url)
     with Client(given.url) as client:
-        answers = client.detect_many(
-            [page.path for page in pages], confidence=LOWEST_SCORE, max_detections=300
-        )
-        found = []
-        for answer in tqdm(answers, total=len(pages), desc="pages"):
-            if isinstance(answer, Exception):
-                raise answer
-            found.append(as_found(answer))
+        found = ask(client, [page.path for page in pages], len(pages))
     scores = score(pages, found)
     rows = summary(scores, thresholds)
     report = {

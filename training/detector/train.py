@@ -5,23 +5,30 @@
 --real takes YOLO folders, COCO tables and labels.json (training/detector/labels.py). Pages of one
 source stay together: `real_holdout` of them are kept out of training, for validation.
 
+The model is any detector of ultralytics: a yaml (--model yolov8s.yaml, yolo26n.yaml, rtdetr-l.yaml)
+or, with --weights, whatever that checkpoint is.
+
 RUN gets weights/best.pt and weights/last.pt, recipe.json (every hyper-parameter, and what it
 started from), results.csv and the curves as results.png. `--resume` goes on with an interrupted
-run.
+run after its last whole epoch, in as many processes as before.
 """
 
 import argparse
 import json
 import random
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from torch.nn.functional import dropout2d
+from ultralytics.models.rtdetr.train import RTDETRTrainer
 from ultralytics.models.yolo.detect import DetectionTrainer
-from ultralytics.nn.tasks import DetectionModel
+from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel, load_checkpoint
 
 from training.detector import real
 from training.detector.labels import CLASSES, read_pages
@@ -41,6 +48,9 @@ class Recipe:
     final_lr: float = 0.01  # share of lr at the end of the cosine
     warmup_epochs: float = 1.0
     weight_decay: float = 0.0005
+    dropout: float = 0.0  # share of the channels that the head does not see
+    box: float = 7.5  # weight of the boxes in the loss
+    cls: float = 0.5  # weight of the classes in the loss
     patience: int = 30
     mosaic: float = 0.3
     close_mosaic: int = 2
@@ -61,7 +71,8 @@ class Recipe:
 
 
 class DocumentTrainer(DetectionTrainer):
-    """DetectionTrainer in bfloat16 on CPUs, where its own mixed precision serves CUDA alone.
+    """DetectionTrainer with dropout, which ultralytics 8.4.190 gives to classifiers alone, and in
+    bfloat16 on CPUs, where its own mixed precision serves CUDA alone.
 
     Ultralytics opens an autocast context that is off on a CPU; the batch switches it on inside, the
     head's end switches it off, so the loss is float32, and leaving the context restores it.
@@ -72,9 +83,12 @@ class DocumentTrainer(DetectionTrainer):
 
     def _setup_train(self) -> None:
         super()._setup_train()
+        head = self.model.model[-1]  # what is saved is the EMA, which has no hooks
+        if self.args.dropout:
+            head.register_forward_pre_hook(partial(_drop_channels, self.args.dropout))
         if self.device.type == "cpu":
             self.model.to(memory_format=torch.channels_last)
-            self.model.model[-1].register_forward_hook(_leave_autocast)  # the saved EMA has none
+            head.register_forward_hook(_leave_autocast)
 
     def preprocess_batch(self, batch: dict) -> dict:
         batch = super().preprocess_batch(batch)
@@ -91,6 +105,19 @@ class DocumentTrainer(DetectionTrainer):
         return model.to(memory_format=torch.channels_last)
 
 
+class DocumentTransformerTrainer(DocumentTrainer, RTDETRTrainer):
+    """The same for RT-DETR, whose data, loss and validation are ultralytics' RTDETRTrainer's."""
+
+
+def trainer_class(model: str) -> type[DocumentTrainer]:
+    """The trainer of a model's yaml or of a checkpoint (.pt), which is loaded to see."""
+    if model.endswith(".pt"):
+        transformer = isinstance(load_checkpoint(model)[0], RTDETRDetectionModel)
+    else:
+        transformer = "rtdetr" in Path(model).name
+    return DocumentTransformerTrainer if transformer else DocumentTrainer
+
+
 def average_weights(model: torch.nn.Module, processes: int) -> None:
     """Set every weight and running statistic to its mean over the processes, in place."""
     tensors = [t for t in model.state_dict().values() if t.is_floating_point()]
@@ -101,15 +128,20 @@ def average_weights(model: torch.nn.Module, processes: int) -> None:
         tensor.copy_(mean.view_as(tensor))
 
 
+def _drop_channels(share: float, head: torch.nn.Module, inputs: tuple) -> tuple:
+    features, *rest = inputs
+    return [dropout2d(level, share, head.training) for level in features], *rest
+
+
 def _leave_autocast(module: torch.nn.Module, inputs: Any, outputs: Any) -> Any:
     torch.set_autocast_enabled("cpu", False)
     return _float(outputs)
 
 
 def _float(value: Any) -> Any:
-    """Tensors in nested dicts, lists and tuples as float32."""
+    """Floating point tensors in nested dicts, lists and tuples as float32."""
     if isinstance(value, torch.Tensor):
-        return value.float()
+        return value.float() if value.is_floating_point() else value
     if isinstance(value, dict):
         return {name: _float(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -172,6 +204,7 @@ def overrides(recipe: Recipe, data: Path, out: Path) -> dict[str, Any]:
         imgsz=recipe.imgsz, epochs=recipe.epochs, batch=recipe.batch, nbs=recipe.batch,
         optimizer=recipe.optimizer, lr0=recipe.lr, lrf=recipe.final_lr, cos_lr=True,
         warmup_epochs=recipe.warmup_epochs, warmup_bias_lr=0.0, weight_decay=recipe.weight_decay,
+        dropout=recipe.dropout, box=recipe.box, cls=recipe.cls,
         patience=recipe.patience, mosaic=recipe.mosaic, close_mosaic=recipe.close_mosaic,
         degrees=recipe.degrees, translate=recipe.translate, scale=recipe.scale,
         hsv_h=recipe.hsv_h, hsv_s=recipe.hsv_s, hsv_v=recipe.hsv_v,
@@ -187,19 +220,27 @@ def overrides(recipe: Recipe, data: Path, out: Path) -> dict[str, Any]:
 
 
 def _run(rank: int, settings: list[dict[str, Any]], recipe: Recipe, meeting: str) -> None:
-    """One trainer. The first one validates and saves; all of them learn."""
+    """One trainer. The first one validates, saves and says when to stop; all of them learn."""
     if recipe.processes > 1:
         torch.set_num_threads(1)
         dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=recipe.processes)
-    trainer = DocumentTrainer(overrides=settings[rank])
+    trainer = trainer_class(settings[rank]["model"])(overrides=settings[rank])
+    stopped = torch.zeros(1)
 
     def meet(trainer: DocumentTrainer) -> None:
         trainer.batches_done += 1
         if trainer.batches_done % recipe.sync_every == 0:
             average_weights(trainer.model, recipe.processes)
 
+    def stop_together(trainer: DocumentTrainer) -> None:
+        if not stopped:  # ultralytics calls this once more after the last epoch
+            stopped.fill_(trainer.stop)
+            dist.broadcast(stopped, src=0)
+            trainer.stop = bool(stopped)
+
     if recipe.processes > 1:
         trainer.add_callback("on_train_batch_end", meet)
+        trainer.add_callback("on_fit_epoch_end", stop_together)
     trainer.train()
 
 
@@ -209,14 +250,16 @@ def train(
     real_folders: list[Path],
     out: Path,
     weights: Path | None,
-    resume: bool,
 ) -> None:
-    """One run into `out`; `weights` starts from a checkpoint, `resume` goes on with out's last."""
+    """One run into `out`; `weights` starts from a checkpoint, whose architecture is then the model.
+
+    ValueError for `hours` in several processes, which would not end in the same batch.
+    """
+    if recipe.hours > 0 and recipe.processes > 1:
+        raise ValueError(f"hours {recipe.hours}: {recipe.processes} processes need epochs instead")
     out.mkdir(parents=True, exist_ok=True)
-    if resume:
-        settings = [dict(model=str(out / "weights" / "last.pt"), resume=True)]
-        _run(0, settings, replace(recipe, processes=1), "")
-        return
+    if weights:
+        recipe = replace(recipe, model=architecture(weights))
     sources = {
         "real": [folder.name for folder in real_folders],
         "weights": _origin(weights) if weights else "",
@@ -227,9 +270,34 @@ def train(
     ]
     for rank, own in enumerate(settings):
         if weights:
-            own["pretrained"] = str(weights)
+            own["model"] = str(weights)
         if rank:
             own.update(name=f"{out.name}_{rank}", val=False, plots=False)
+    _start(settings, recipe, out)
+
+
+def resume(out: Path) -> None:
+    """Go on with the run in `out` after its last whole epoch; its recipe.json says how.
+
+    Every process starts from the first one's last.pt, optimizer state included. FileNotFoundError
+    if there is none; ValueError if the run is finished.
+    """
+    last = (out / "weights" / "last.pt").resolve()
+    if not last.exists():
+        raise FileNotFoundError(f"{out}: nothing to resume, no weights/last.pt")
+    if load_checkpoint(last)[1]["epoch"] < 0:  # as ultralytics marks it
+        raise ValueError(f"{out}: nothing to resume, the run is finished")
+    saved = json.loads((out / "recipe.json").read_text())
+    recipe = recipe_of(saved)
+    settings = []
+    for rank in range(recipe.processes):
+        own = dict(model=str(last), resume=str(last), data=str(out / f"data_{rank}.yaml"))
+        save_dir = out.with_name(f"{out.name}_{rank}") if rank else out
+        settings.append(own | dict(save_dir=str(save_dir), val=not rank, plots=not rank))
+    _start(settings, recipe, out)
+
+
+def _start(settings: list[dict[str, Any]], recipe: Recipe, out: Path) -> None:
     if recipe.processes == 1:
         _run(0, settings, recipe, "")
     else:
@@ -238,28 +306,47 @@ def train(
         mp.spawn(_run, (settings, recipe, f"file://{meeting}"), nprocs=recipe.processes)
 
 
+def architecture(weights: Path) -> str:
+    """The name of the yaml that a checkpoint was built from, else the checkpoint's own."""
+    return Path(load_checkpoint(weights)[0].yaml.get("yaml_file", weights)).name
+
+
 def _origin(weights: Path) -> Any:
     """The recipe of the run that a checkpoint comes from, else its name."""
     recipe = weights.resolve().parents[1] / "recipe.json"
     return json.loads(recipe.read_text()) if recipe.exists() else weights.name
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_arguments(parser: argparse.ArgumentParser, chosen_elsewhere: Collection[str] = ()) -> None:
+    """What a run is made of: folders, weights, and the recipe but for the fields named."""
     parser.add_argument("--pages", type=Path, help="folder of generated pages")
     parser.add_argument(
         "--real", type=Path, action="append", default=[], help="folder of labelled pages"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--weights", type=Path, help="start from this checkpoint")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     for field in fields(Recipe):
-        parser.add_argument(f"--{field.name}", type=type(field.default), default=field.default)
+        if field.name not in chosen_elsewhere:
+            parser.add_argument(f"--{field.name}", type=type(field.default), default=field.default)
+
+
+def recipe_of(given: dict[str, Any]) -> Recipe:
+    """The recipe in a command line's values or in recipe.json; the rest is as by default."""
+    return Recipe(
+        **{field.name: given[field.name] for field in fields(Recipe) if field.name in given}
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_arguments(parser)
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     given = vars(parser.parse_args())
-    recipe = Recipe(**{field.name: given[field.name] for field in fields(Recipe)})
-    train(recipe, given["pages"], given["real"], given["out"], given["weights"], given["resume"])
+    if given["resume"]:
+        return resume(given["out"])
+    train(recipe_of(given), given["pages"], given["real"], given["out"], given["weights"])
 
 
 if __name__ == "__main__":

@@ -1,11 +1,25 @@
+import csv
 import json
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 import torch.distributed as dist
 
 from training.detector.pages.__main__ import write_splits
-from training.detector.train import Recipe, _float, average_weights, data_files, train
+from training.detector.train import (
+    DocumentTrainer,
+    Recipe,
+    _drop_channels,
+    _float,
+    average_weights,
+    data_files,
+    overrides,
+    resume,
+    train,
+)
+
+TINY = Recipe(imgsz=64, epochs=1, batch=2, workers=0, mosaic=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -57,15 +71,28 @@ def test_weights_are_averaged_over_processes(monkeypatch):
 
 def test_nested_outputs_become_float32():
     half = torch.ones(1, dtype=torch.bfloat16)
-    outputs = _float({"boxes": half, "features": [half, (half, "name")]})
+    outputs = _float({"boxes": half, "features": [half, (half, torch.arange(3), "name")]})
     assert outputs["boxes"].dtype == torch.float32
     assert outputs["features"][1][0].dtype == torch.float32
-    assert outputs["features"][1][1] == "name"
+    assert outputs["features"][1][1].dtype == torch.int64  # numbers of boxes stay numbers
+    assert outputs["features"][1][2] == "name"
+
+
+def test_dropout_takes_whole_channels_from_the_head_and_only_in_training():
+    head = torch.nn.Identity()
+    features = [torch.ones(1, 1000, 2, 2), torch.ones(1, 1000, 1, 1)]
+    dropped, batch = _drop_channels(0.25, head.train(), (features, "batch"))
+    for level in dropped:
+        seen = level.amax(dim=(2, 3))
+        assert torch.equal(seen, level.amin(dim=(2, 3)))
+        assert seen.unique().tolist() == pytest.approx([0, 4 / 3])
+        assert (seen == 0).float().mean() == pytest.approx(0.25, abs=0.06)
+    kept, _ = _drop_channels(0.25, head.eval(), (features, batch))
+    assert torch.equal(kept[0], features[0])
 
 
 def test_a_short_run_leaves_checkpoint_recipe_and_curves(pages, tmp_path):
-    recipe = Recipe(imgsz=64, epochs=1, batch=2, workers=0, mosaic=0.0)
-    train(recipe, pages, [], tmp_path / "run", weights=None, resume=False)
+    train(TINY, pages, [], tmp_path / "run", weights=None)
     for name in ("weights/last.pt", "results.csv", "results.png"):
         assert (tmp_path / "run" / name).stat().st_size > 0
     saved = json.loads((tmp_path / "run" / "recipe.json").read_text())
@@ -73,12 +100,73 @@ def test_a_short_run_leaves_checkpoint_recipe_and_curves(pages, tmp_path):
 
 
 def test_a_recipe_tells_what_its_weights_came_from(pages, tmp_path):
-    recipe = Recipe(imgsz=64, epochs=1, batch=2, workers=0, mosaic=0.0)
-    train(recipe, pages, [], tmp_path / "first", weights=None, resume=False)
+    train(TINY, pages, [], tmp_path / "first", weights=None)
     checkpoint = tmp_path / "first" / "weights" / "last.pt"
-    train(recipe, pages, [], tmp_path / "second", weights=checkpoint, resume=False)
+    train(TINY, pages, [], tmp_path / "second", weights=checkpoint)
     first, second = (
         json.loads((tmp_path / run / "recipe.json").read_text()) for run in ("first", "second")
     )
     assert first["weights"] == ""
     assert second["weights"] == first
+
+
+@pytest.mark.parametrize(
+    ("model", "losses"),
+    [
+        ("yolov8n.yaml", {"box_loss", "cls_loss", "dfl_loss"}),
+        ("yolo26n.yaml", {"box_loss", "cls_loss", "l1_loss"}),
+        ("yolov8n-rtdetr.yaml", {"giou_loss", "cls_loss", "l1_loss"}),
+    ],
+)
+def test_any_kind_of_model_is_trained_and_started_from(pages, tmp_path, model, losses):
+    recipe = replace(TINY, model=model, dropout=0.2)
+    train(recipe, pages, [], tmp_path / "first", weights=None)
+    checkpoint = tmp_path / "first" / "weights" / "last.pt"
+    train(TINY, pages, [], tmp_path / "second", weights=checkpoint)  # TINY's model is another
+
+    for run in ("first", "second"):
+        (row,) = rows(tmp_path / run)
+        trained = {name: float(row[f"train/{name}"]) for name in losses}
+        assert all(0 <= loss < 100 for loss in trained.values())
+        assert trained["cls_loss"] > 0
+    assert json.loads((tmp_path / "second" / "recipe.json").read_text())["model"] == model
+
+
+def rows(run):
+    with (run / "results.csv").open() as table:
+        return list(csv.DictReader(table))
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_an_interrupted_run_goes_on_in_as_many_processes(pages, tmp_path, processes):
+    out = tmp_path / "run"
+    out.mkdir()
+    recipe = replace(TINY, epochs=3, batch=1, processes=processes, sync_every=1)
+    (out / "recipe.json").write_text(json.dumps(asdict(recipe)))
+    interrupted = DocumentTrainer(
+        overrides=overrides(recipe, data_files(pages, [], out, recipe)[0], out)
+    )
+
+    def interrupt(trainer):
+        raise KeyboardInterrupt
+
+    interrupted.add_callback("on_model_save", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.train()
+
+    resume(out)
+    assert [row["epoch"] for row in rows(out)] == ["1", "2", "3"]
+    if processes == 2:
+        assert [row["epoch"] for row in rows(tmp_path / "run_1")] == ["2", "3"]
+    with pytest.raises(ValueError, match="the run is finished"):
+        resume(out)
+
+
+def test_no_run_to_resume_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no weights/last\.pt"):
+        resume(tmp_path)
+
+
+def test_hours_in_several_processes_are_refused(pages, tmp_path):
+    with pytest.raises(ValueError, match=r"hours 0\.5: 2 processes"):
+        train(Recipe(hours=0.5, processes=2), pages, [], tmp_path, weights=None)
