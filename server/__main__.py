@@ -8,6 +8,7 @@ import time
 from dataclasses import fields
 from threading import Event
 
+from server.cores import usable_cores
 from server.readiness import Broken, NotReady, check
 from server.triton import ServerError, Settings, Triton
 
@@ -22,7 +23,8 @@ HELP = {
     "max_image_pixels": "largest width x height that is decoded",
     "ready_timeout_s": "seconds until every model must have answered its sample",
     "exit_timeout_s": "seconds that requests in flight get to finish at exit",
-    "threads": "CPU threads of each OpenVINO model that sets none itself; 0 is every core",
+    "threads": "CPU threads of each OpenVINO model that sets none itself, unless given as many as "
+    "the cores that affinity and the CPU quota allow",
     "verbose": "show all that tritonserver logs, not only warnings and errors",
 }
 WATCH_INTERVAL_S = 10
@@ -67,7 +69,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with server:
             print(
-                f"ready after {time.perf_counter() - began:.1f} s: "
+                f"ready after {time.perf_counter() - began:.1f} s, "
+                f"{settings.threads} threads for each model ({usable_cores()} cores to use): "
                 f"HTTP {server.http_url}, gRPC {server.grpc_url}, metrics {server.metrics_url}",
                 flush=True,
             )

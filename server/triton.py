@@ -21,6 +21,7 @@ from pathlib import Path
 from threading import Thread
 
 from server import readiness
+from server.cores import usable_cores
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -49,7 +50,7 @@ class Settings:
     max_image_pixels: int = 100_000_000
     ready_timeout_s: float = 120
     exit_timeout_s: int = 30  # how long requests in flight may take at exit
-    threads: int = 0  # of each OpenVINO model whose config.pbtxt sets none; 0 is every core
+    threads: int = usable_cores()  # of each OpenVINO model whose config.pbtxt sets none
     verbose: bool = False  # all that tritonserver logs, not only warnings and errors
 
 

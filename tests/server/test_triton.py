@@ -151,7 +151,8 @@ class Foreground:
 def test_a_stopped_server_lets_requests_in_flight_finish(sign, samples, sample_pages):
     page = max(((samples / name).read_bytes() for name in sample_pages), key=len)
     with Foreground(ROOT / "model_repository") as server, Client(server.grpc_url) as client:
-        assert re.match(rf"ready after [\d.]+ s: HTTP {server.http_url}, gRPC", server.first_line)
+        assert re.match(r"ready after [\d.]+ s, \d+ threads for each model", server.first_line)
+        assert f": HTTP {server.http_url}, gRPC" in server.first_line
         alone = client.detect(page)
         with ThreadPoolExecutor(24) as pool:
             asked = [pool.submit(client.detect, page) for _ in range(24)]

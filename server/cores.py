@@ -1,0 +1,33 @@
+"""How many cores this process may really use: those it may run on, and its cgroup's quota of time.
+
+OpenVINO sees the first limit, not the second, and would start a thread for every core.
+"""
+
+import os
+from pathlib import Path
+
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+def usable_cores(cgroups: Path = CGROUPS) -> int:
+    """Whole cores, at least 1; a part of one is left to the rest of the process."""
+    affinity = len(os.sched_getaffinity(0))
+    return max(1, int(min(affinity, quota(cgroups))))
+
+
+def quota(cgroups: Path = CGROUPS) -> float:
+    """Cores' worth of time that the cgroup may take, infinite if it has no limit.
+
+    Read where a container sees its own group: cpu.max in cgroup v2, cpu.cfs_* in v1.
+    """
+    try:
+        limit, period = (cgroups / "cpu.max").read_text().split()
+    except FileNotFoundError:
+        try:
+            limit, period = (
+                (cgroups / "cpu" / f"cpu.cfs_{name}_us").read_text().strip()
+                for name in ("quota", "period")
+            )
+        except FileNotFoundError:
+            return float("inf")
+    return float("inf") if limit in ("max", "-1") else int(limit) / int(period)
