@@ -23,6 +23,7 @@ HELP = {
     "ready_timeout_s": "seconds until every model must have answered its sample",
     "exit_timeout_s": "seconds that requests in flight get to finish at exit",
     "threads": "CPU threads of each OpenVINO model that sets none itself; 0 is every core",
+    "precision": "f32 for the same answers on every CPU; left out, bf16 where the CPU has it",
     "verbose": "show all that tritonserver logs, not only warnings and errors",
 }
 WATCH_INTERVAL_S = 10
