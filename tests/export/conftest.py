@@ -41,12 +41,12 @@ DETR = {
     "label2id": {name: i for i, name in enumerate(CLASSES)},
 }
 SIZES = {  # DETR: what the processor config says
-    "conditional": {"size": {"shortest_edge": 96, "longest_edge": 128}},
+    "conditional": {"size": {"shortest_edge": 128, "longest_edge": 160}},
     "padded": {
         "size": {"max_height": 128, "max_width": 128},
         "pad_size": {"height": 128, "width": 128},
     },
-    "detr": {"size": {"height": 96, "width": 96}},
+    "detr": {"size": {"height": 128, "width": 128}},
 }
 
 
@@ -60,14 +60,8 @@ def spread(layer: nn.Module, factor: float = 0.3) -> None:
     nn.init.zeros_(layer.bias)
 
 
-def enliven(model: nn.Module, scorers: list[nn.Module]) -> None:
-    """Lets values live through the layers, and gives each layer of scores logits of -3 ± 1.
-
-    Low, since a head that chooses 300 boxes would cut among as likely ones.
-    """
-    for layer in model.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            nn.init.constant_(layer.weight, 2.5)
+def calibrate(model: nn.Module, scorers: list[nn.Module], mean: float) -> None:
+    """Gives each class logits of `mean` ± 1 on noise, in those layers that are used."""
     logits = {}
     for layer in scorers:
         layer.register_forward_hook(lambda layer, _, out: logits.__setitem__(layer, out))
@@ -77,8 +71,10 @@ def enliven(model: nn.Module, scorers: list[nn.Module]) -> None:
     for layer in scorers:
         layer._forward_hooks.clear()
     for layer, out in logits.items():
-        layer.weight.data /= out.std()
-        nn.init.constant_(layer.bias, float(-3 - out.mean() / out.std()))
+        rows = (out.movedim(1, -1) if out.ndim == 4 else out).flatten(0, -2)
+        deviation = rows.std(0)
+        layer.weight.data /= deviation.view(-1, *[1] * (layer.weight.ndim - 1))
+        layer.bias.data = mean - rows.mean(0) / deviation
 
 
 def save_ultralytics(path: Path, kind: str, names=CLASSES, imgsz: int = 128) -> Path:
@@ -94,14 +90,18 @@ def save_ultralytics(path: Path, kind: str, names=CLASSES, imgsz: int = 128) -> 
     else:
         config = yaml_model_load(f"{kind}.yaml")
         width = 0.25 if kind == "yolo12n" else 0.0625  # its blocks come in 32 channels
-        scales = dict.fromkeys(config["scales"], [0.34, width, 1024])
+        scales = {key: [0.34, width, 1024] for key in config["scales"]}
         model = DetectionModel(config | {"scales": scales}, nc=len(names), verbose=False)
         head = model.model[-1]
         branches = getattr(head, "one2one_cv3", None) or head.cv3
         scorers = [branch[-1] for branch in branches]
+        for layer in model.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                nn.init.constant_(layer.weight, 2.5)  # else values die away in the layers
     for layer in scorers:
         spread(layer)
-    enliven(model, scorers)
+    # low where a head chooses 300 boxes: it would cut among as likely ones
+    calibrate(model, scorers, -3 if hasattr(head, "one2one_cv3") else -1)
     model.names = dict(enumerate(names))
     torch.save({"model": model, "train_args": {"imgsz": imgsz}}, path)
     return path
@@ -125,6 +125,10 @@ def save_transformers(folder: Path, kind: str) -> Path:
         model = ConditionalDetrForObjectDetection(config)
         processor = ConditionalDetrImageProcessor(**SIZES[kind])
     spread(model.class_labels_classifier)
+    spread(model.bbox_predictor.layers[-1])
+    nn.init.normal_(model.model.query_position_embeddings.weight)  # so that queries differ
+    if kind == "detr":  # whose classes take from each other
+        calibrate(model, [model.class_labels_classifier], 0)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
@@ -133,8 +137,10 @@ def save_transformers(folder: Path, kind: str) -> Path:
 def save_onnx(path: Path, kind: str, **said: str) -> Path:
     """The graph of a checkpoint as ultralytics' own export writes it; `said` beside its names."""
     checkpoint = save_ultralytics(path.with_suffix(".pt"), kind)
-    model = torch.load(checkpoint, weights_only=False)["model"].fuse(verbose=False).eval()
+    model = torch.load(checkpoint, weights_only=False)["model"]
     head = model.model[-1]
+    head.end2end = "end2end" in said
+    model.fuse(verbose=False).eval()
     head.export, head.format, head.dynamic = True, "onnx", False
     example = torch.zeros(1, 3, 128, 128)
     with torch.no_grad():
