@@ -125,12 +125,11 @@ def _ultralytics(path: Path, side: int | None) -> Detector:
         model = load_checkpoint(path)[0]
     except (TypeError, RuntimeError, AttributeError, KeyError, ModuleNotFoundError) as error:
         raise ValueError(f"{path}: no ultralytics checkpoint: {_line(error)}") from error
-    head, task = model.model[-1], model.task
-    if task != "detect":
-        raise ValueError(f"{path}: a checkpoint for {task}, only detect can be served")
-    if type(head) not in (Detect, v10Detect, RTDETRDecoder):  # others put more in their rows
+    head = model.model[-1]
+    if type(head) not in (Detect, v10Detect, RTDETRDecoder):  # others are made from these
         raise ValueError(
-            f"{path}: head {type(head).__name__}, known are Detect, v10Detect and RTDETRDecoder"
+            f"{path}: a checkpoint with the head {type(head).__name__}, those of detectors are "
+            "Detect, v10Detect and RTDETRDecoder"
         )
     stride = int(model.stride.max())
     side = _square(path, side or model.args["imgsz"])

@@ -93,7 +93,7 @@ def check(session, config: dict) -> None:
             fits = len(sizes) == len(dims) and all(
                 -1 in pair or pair[0] == pair[1] for pair in zip(sizes, dims, strict=True)
             )
-            if not fits:
+            if not fits or (config["max_batch_size"] and sizes[0] != -1):
                 raise ValueError(
                     f"unable to load model '{config['name']}', tensor '{io['name']}': the graph "
                     f"has shape {port.shape}, config.pbtxt {dims}"
