@@ -68,8 +68,9 @@ class ServedDetr(nn.Module):
     """pixels (1, S, S, 3) uint8 RGB and letterbox (4,) -> predictions (1, Q, 4 + C).
 
     Only the pixels inside the letterbox count, so that the page is seen as it is without padding.
-    Boxes are centre x, centre y, width, height in input pixels: shares of the page, or of the whole
-    square if `square`. Scores are each class's own, or for DETR shares of one.
+    Boxes are centre x, centre y, width, height in input pixels; those of the network are shares of
+    the page, or of the whole square if `square`. Scores are each class's own, or for DETR, which
+    has a class for none of them, shares of one.
     """
 
     mean: Tensor
@@ -106,7 +107,7 @@ def load(source: str, side: int | None = None) -> Detector:
     path = Path(source)
     if path.is_file():
         detector = _onnx(path, side) if path.suffix == ".onnx" else _ultralytics(path, side)
-    elif path.is_dir() or (source.count("/") == 1 and not path.suffix):
+    elif path.is_dir() or (source.count("/") == 1 and path.suffix not in (".pt", ".onnx")):
         detector = _transformers(source, side)
     else:
         raise ValueError(f"{source}: no such file or folder")
