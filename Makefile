@@ -5,7 +5,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check -q
 UV := $(VENV)/bin/uv pip install -q --python $(VENV)/bin/python
 CODE := server backends model_repository client export training benchmarks tests
 
-.PHONY: help demo serve test lint format train-captcha train-detector clean
+.PHONY: help demo serve test lint format train-captcha train-detector compare-detectors clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
@@ -34,6 +34,10 @@ train-captcha: $(VENV)/test  ## make the CAPTCHA weights again from seeds (1.5 h
 REAL ?=
 train-detector: $(VENV)/test  ## make the detector again from seeds; REAL=folder of real pages
 	training/detector/again.sh runs/detector $(REAL)
+
+PAGES ?=
+compare-detectors: $(VENV)/test  ## AP50 and recall against latency of all that a server has; PAGES=folder
+	$(VENV)/bin/python -m benchmarks.compare_detectors --pages $(PAGES) --out runs/compare
 
 clean:  ## remove the environment and the demo's pictures
 	rm -rf $(VENV) demo

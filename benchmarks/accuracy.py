@@ -15,7 +15,6 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-import tritonclient.grpc as triton
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
@@ -33,24 +32,34 @@ TILE = 480  # px, the longer side of a page on the sheet
 GREEN, RED, ORANGE, GREY = "#1a9850", "#d73027", "#fc8d59", "#888888"
 
 
-def operating_point(url: str) -> dict[str, float]:
-    """The threshold of each class that the server uses when a request names none."""
-    with triton.InferenceServerClient(url) as server:
-        parameters = server.get_model_config("document_postprocess").config.parameters
-    return {name: float(parameters[f"confidence_{name}"].string_value) for name in CLASSES}
+def operating_point(client: Client, detector: str) -> dict[str, float]:
+    """The threshold of each class that the server uses when a request names none.
+
+    ValueError if the server has no such detector.
+    """
+    known = {model.name: model.confidence for model in client.models()}
+    thresholds = known.get(detector)
+    if not isinstance(thresholds, dict):
+        raise ValueError(f"no detector {detector!r}, the server has {', '.join(known)}")
+    return thresholds
 
 
 def as_found(detections: Detections) -> Found:
-    """The client's answer in the form that is scored."""
-    class_ids = np.array([CLASSES.index(label) for label in detections.labels], np.int64)
-    return Found(detections.boxes, detections.scores, class_ids)
+    """The client's answer in the form that is scored, without classes that no labels have."""
+    known = [i for i, label in enumerate(detections.labels) if label in CLASSES]
+    class_ids = np.array([CLASSES.index(detections.labels[i]) for i in known], np.int64)
+    return Found(detections.boxes[known], detections.scores[known], class_ids)
 
 
 def ask(
-    client: Client, images: Iterable[Path | np.ndarray], total: int, name: str = "pages"
+    client: Client,
+    detector: str,
+    images: Iterable[Path | np.ndarray],
+    total: int,
+    name: str = "pages",
 ) -> list[Found]:
-    """All that the server finds on each image, down to LOWEST_SCORE. Raises what it refuses."""
-    answers = client.detect_many(images, confidence=LOWEST_SCORE, max_detections=300)
+    """All that a detector finds on each image, down to LOWEST_SCORE. Raises what it refuses."""
+    answers = client.detect_many(images, confidence=LOWEST_SCORE, model=detector)
     found = []
     for answer in tqdm(answers, total=total, desc=name):
         if isinstance(answer, Exception):
@@ -78,7 +87,7 @@ def summary(scores: dict[str, ClassScore], thresholds: dict[str, float]) -> dict
 
 def mistakes(page: Labelled, found: Found, thresholds: dict[str, float]) -> tuple[list, list, list]:
     """What was right, falsely found and missed at the operating point, as (xyxy, class id)."""
-    limits = np.array([thresholds[name] for name in CLASSES])
+    limits = np.array([thresholds.get(name, 1.0) for name in CLASSES])
     kept = found.scores >= limits[found.class_ids]
     seen = list(zip(found.xyxy[kept], found.class_ids[kept], strict=True))
     left = list(zip(page.xyxy, page.class_ids, strict=True))
@@ -162,16 +171,17 @@ def main() -> None:
     parser.add_argument("--split", default="test", help="folder of the pages; '' for all")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--url", default="127.0.0.1:8001", help="host:port of the gRPC endpoint")
+    parser.add_argument("--model", default="document_detector", help="which of its detectors")
     parser.add_argument(
         "--ink-only", action="store_true", help="ignore seals that labels.json says are not ink"
     )
     given = parser.parse_args()
     pages = read_pages(given.pages, given.split, given.ink_only)
     given.out.mkdir(parents=True, exist_ok=True)
-    thresholds = operating_point(given.url)
     with Client(given.url) as client:
-        found = ask(client, [page.path for page in pages], len(pages))
-    scores = score(pages, found)
+        thresholds = operating_point(client, given.model)
+        found = ask(client, given.model, [page.path for page in pages], len(pages))
+    scores = {name: own for name, own in score(pages, found).items() if name in thresholds}
     rows = summary(scores, thresholds)
     report = {
         "pages": len(pages),

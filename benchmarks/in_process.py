@@ -26,7 +26,8 @@ def load_step(name: str, repository: Path = REPOSITORY) -> ModuleType:
     module = module_from_spec(spec)
     beside = [str(folder), str(find_wheel().python_backend)]
     sys.path[:0] = beside
-    sys.modules.pop("decode", None)  # each preprocess step has its own
+    for beside_it in ("decode", "fit", "heads"):  # each step has its own
+        sys.modules.pop(beside_it, None)
     try:
         spec.loader.exec_module(module)
     finally:

@@ -30,6 +30,7 @@ from training.detector.score import score
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
+DETECTOR = "document_detector"
 STRENGTHS = (0.5, 1.0)
 KEPT = 0.5  # share of a box that must be left on the page; with less it counts neither way
 WHITE = (255, 255, 255)  # around a page that was moved
@@ -162,7 +163,7 @@ def measure(
             truth.append(labels)
             yield pixels
 
-    found = ask(client, images(), len(pages), f"{name} {strength}")
+    found = ask(client, DETECTOR, images(), len(pages), f"{name} {strength}")
     return {
         "defect": name,
         "strength": strength,
@@ -221,10 +222,10 @@ def main() -> None:
     if given.limit:
         pages = pages[:: -(-len(pages) // given.limit)]
     given.out.mkdir(parents=True, exist_ok=True)
-    thresholds = operating_point(given.url)
     trials = [("clean", 0.0)]
     trials += [(name, strength) for name in [*DEFECTS, *MOVES] for strength in STRENGTHS]
     with Client(given.url) as client:
+        thresholds = operating_point(client, DETECTOR)
         rows = [
             measure(client, pages, thresholds, name, strength, given.seed)
             for name, strength in trials

@@ -1,6 +1,11 @@
 """Detector checkpoint -> ONNX -> OpenVINO IR -> model repository.
 
-    python -m export.detector RUN/weights/best.pt --pages DIR [--real DIR] [--int8]
+    python -m export.detector CHECKPOINT --pages DIR [--name NAME] [--real DIR] [--int8]
+
+CHECKPOINT is a .pt file of ultralytics (YOLOv8, YOLOv10, YOLO11, YOLO12, YOLO26, RT-DETR), a
+folder or hub id of transformers (DETR, Conditional DETR), or an .onnx file that ultralytics wrote,
+which is served as it is. Without --name it is a new version of document_detector; with it, an
+ensemble of that name beside it.
 
 Operating points are chosen on the validation pages of DIR, figures measured on its test pages and
 on those of --real. Nothing is written into the repository before the graph has the contract's
@@ -9,10 +14,11 @@ names, types and shapes, agrees with the checkpoint and, quantised, finds as muc
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+import shutil
+import sys
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import cv2
 import nncf
@@ -20,171 +26,172 @@ import numpy as np
 import onnxruntime
 import openvino as ov
 import torch
-from torch import Tensor, nn
 from tqdm import tqdm
-from ultralytics import YOLO
-from ultralytics.utils.nms import non_max_suppression
 
+from export import entries
+from export.checkpoints import Detector, Predict, load
 from export.gates import check_contract, check_gap, commit
 from export.graphs import convert
-from export.repository import new_version, read_config, set_parameters
+from export.repository import new_version, set_parameters
+from export.steps import fit, heads
 from training.detector.labels import CLASSES, Labelled, read_pages
 from training.detector.score import ClassScore, Found, score
 
 REPOSITORY = Path("model_repository")
-SIDE = 640  # px of the square input
-PADDING = 114  # grey around a letterboxed page
 IOU = 0.5  # overlap above which the weaker of two boxes of a class goes
 MAX_DETECTIONS = 300
 LOWEST_SCORE = 0.001  # for average precision
+UNMEASURED = 0.5  # threshold of a class that no validation page has
 F32 = {"INFERENCE_PRECISION_HINT": "f32"}  # else a CPU with native bfloat16 uses it
-# Largest difference to the checkpoint at f32: box edges in input pixels, among anchors that score
+# Largest difference to the checkpoint at f32: box edges in input pixels, among boxes that score
 # at least 0.1, and scores.
 LIMITS = {
     "onnx": {"boxes": 0.05, "scores": 1e-3},
     "fp16": {"boxes": 1.0, "scores": 2e-2},
 }
+SURE = 0.1  # score of the boxes that are compared
 INT8_DROPS = {"ap50": 0.005, "recall": 0.01}  # largest losses against f32
 CALIBRATION = 200  # pages
 
-Predict = Callable[[np.ndarray], np.ndarray]  # pixels (1, S, S, 3) uint8 -> (1, 4 + C, A) float32
 
-
-class Served(nn.Module):
-    """The graph that is served: pixels (1, S, S, 3) uint8 RGB -> predictions (1, 4 + C, A).
-
-    Predictions are centre x, centre y, width, height in input pixels, then scores in [0, 1].
-    """
-
-    def __init__(self, detector: nn.Module) -> None:
-        super().__init__()
-        self.detector = detector
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        return self.detector(pixels.permute(0, 3, 1, 2).float() / 255)
-
-
-def load(checkpoint: Path) -> Served:
-    """The checkpoint's detector, fused, in float32.
-
-    ValueError if its classes are not CLASSES.
-    """
-    yolo: Any = YOLO(checkpoint)
-    names = tuple(yolo.names[i] for i in sorted(yolo.names))
-    if names != CLASSES:
-        raise ValueError(f"{checkpoint}: classes {names}, the contract has {CLASSES}")
-    detector = yolo.model.float().fuse(verbose=False).eval()
-    head = detector.model[-1]
-    head.export, head.format, head.dynamic = True, "openvino", False
-    for parameter in detector.parameters():
-        parameter.requires_grad_(False)
-    return Served(detector).eval()
-
-
-def to_graph(served: Served, onnx: Path) -> ov.Model:
+def to_graph(detector: Detector, onnx: Path) -> ov.Model:
     """Write the ONNX file; returns the same graph for OpenVINO: `pixels` -> `predictions`."""
-    pixels = torch.zeros(1, SIDE, SIDE, 3, dtype=torch.uint8)
-    served(pixels)  # anchors take the input's shape
+    side = detector.fit.side
+    example = [torch.zeros(1, side, side, 3, dtype=torch.uint8)]
+    if detector.masked:
+        example.append(torch.tensor([0, 0, side, side / 2]))
+    detector.graph(*example)  # anchors take the input's shape
     torch.onnx.export(
-        served,
-        (pixels,),
+        detector.graph,
+        tuple(example),
         onnx,
         dynamo=False,
         opset_version=17,
-        input_names=["pixels"],
+        input_names=["pixels", "letterbox"][: len(example)],
         output_names=["predictions"],
     )
     return convert(onnx)
 
 
-def letterboxed(page: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
-    """A page (H, W, 3) uint8 as input: pixels (1, S, S, 3), scale, and pad_x, pad_y (2,)."""
-    height, width = page.shape[:2]
-    scale = SIDE / max(height, width)
-    fitted = (max(1, round(width * scale)), max(1, round(height * scale)))
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    pad = np.array([(SIDE - fitted[0]) // 2, (SIDE - fitted[1]) // 2])
-    pixels = np.full((1, SIDE, SIDE, 3), PADDING, np.uint8)
-    pixels[0, pad[1] : pad[1] + fitted[1], pad[0] : pad[0] + fitted[0]] = cv2.resize(
-        page, fitted, interpolation=method
-    )
-    return pixels, scale, pad
-
-
-def read_pixels(path: Path) -> tuple[np.ndarray, float, np.ndarray]:
-    """`letterboxed` of a page file. ValueError if it does not decode."""
+def read_page(path: Path) -> np.ndarray:
+    """(H, W, 3) uint8 RGB. ValueError if the file does not decode."""
     page = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if page is None:
         raise ValueError(f"{path}: no image")
-    return letterboxed(cv2.cvtColor(page, cv2.COLOR_BGR2RGB))
+    return cv2.cvtColor(page, cv2.COLOR_BGR2RGB)
 
 
-def find(predict: Predict, pages: Sequence[Labelled], name: str) -> list[Found]:
-    """What the detector finds on each page, from LOWEST_SCORE up, in pixels of the page."""
+def fitted(page: np.ndarray, how: fit.Fit) -> tuple[np.ndarray, np.ndarray]:
+    """A page (H, W, 3) uint8 as input: pixels, and its letterbox (4,) float32."""
+    box = fit.letterbox(page.shape[1], page.shape[0], how)
+    return fit.to_pixels(page, box, how), np.array(box, np.float32)
+
+
+def find(predict: Predict, detector: Detector, pages: Sequence[Labelled], name: str) -> list[Found]:
+    """What the detector finds on each page, from LOWEST_SCORE up, in pixels of the page.
+
+    Classes are those of the labels; boxes of other classes are left out.
+    """
+    lowest = np.full(len(detector.classes), LOWEST_SCORE, np.float32)
+    limits = heads.Thresholds(lowest, IOU, MAX_DETECTIONS)
+    of_labels = np.array([label_id(name) for name in detector.classes])
     found = []
     for page in tqdm(pages, desc=name, unit="page"):
-        pixels, scale, pad = read_pixels(page.path)
-        predictions = torch.from_numpy(predict(pixels))
-        (rows,) = non_max_suppression(
-            predictions,
-            LOWEST_SCORE,
-            IOU,
-            max_det=MAX_DETECTIONS,
-            nc=len(CLASSES),
-            max_time_img=60.0,  # s; its default cuts short what a busy machine finds
-        )
-        rows = rows.numpy()  # x0, y0, x1, y1, score, class
-        xyxy = (rows[:, :4] - np.tile(pad, 2)) / scale
-        found.append(Found(xyxy, rows[:, 4], rows[:, 5].astype(int)))
+        image = read_page(page.path)
+        pixels, box = fitted(image, detector.fit)
+        rows = getattr(heads, detector.head)(predict(pixels, box)[0], limits)
+        xyxy = heads.to_page(rows[0], box, np.array([image.shape[1], image.shape[0]]))
+        class_ids = of_labels[rows[2]]
+        known = class_ids >= 0
+        found.append(Found(xyxy[known], rows[1][known], class_ids[known]))
     return found
 
 
-def torch_predict(served: Served) -> Predict:
-    def predict(pixels: np.ndarray) -> np.ndarray:
+def label_id(name: str) -> int:
+    """The number that labelled pages have for a class, -1 if none."""
+    return CLASSES.index(name) if name in CLASSES else -1
+
+
+def torch_predict(detector: Detector) -> Predict:
+    def predict(pixels: np.ndarray, letterbox: np.ndarray) -> np.ndarray:
+        given = [torch.from_numpy(one) for one in inputs_of(detector, pixels, letterbox)]
         with torch.inference_mode():
-            return served(torch.from_numpy(pixels)).numpy()
+            return detector.graph(*given).numpy()
 
     return predict
 
 
-def onnx_predict(path: Path) -> Predict:
+def onnx_predict(detector: Detector, path: Path) -> Predict:
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return lambda pixels: session.run(["predictions"], {"pixels": pixels})[0]
+    names = [tensor.name for tensor in session.get_inputs()]
+
+    def predict(pixels: np.ndarray, letterbox: np.ndarray) -> np.ndarray:
+        given = inputs_of(detector, pixels, letterbox)
+        return session.run(None, dict(zip(names, given, strict=True)))[0]
+
+    return predict
 
 
-def ir_predict(model: ov.Model | Path, settings: dict[str, str]) -> Predict:
+def ir_predict(detector: Detector, model: ov.Model | Path, settings: dict[str, str]) -> Predict:
     compiled = ov.compile_model(model, "CPU", settings)
-    return lambda pixels: compiled(pixels)["predictions"]
+    return lambda pixels, letterbox: compiled(inputs_of(detector, pixels, letterbox))["predictions"]
 
 
-def gap(predictions: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """Largest differences between two (1, 4 + C, A): boxes, as LIMITS says, and scores."""
+def inputs_of(
+    detector: Detector, pixels: np.ndarray, letterbox: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """What its graph takes of the two."""
+    return (pixels, letterbox) if detector.masked else (pixels,)
+
+
+def gap(head: str, predictions: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Largest differences between two predictions: boxes, as LIMITS says, and scores."""
+    if head == "end2end":
+        return gap_of_chosen(predictions[0], truth[0])
+    if head == "grid":
+        predictions, truth = predictions.swapaxes(1, 2), truth.swapaxes(1, 2)
     off = np.abs(predictions - truth)[0]
-    sure = truth[0, 4:].max(axis=0) >= 0.1
-    centre, size = off[:2, sure], off[2:4, sure]
+    sure = truth[0, :, 4:].max(axis=1) >= SURE
+    centre, size = off[sure, :2], off[sure, 2:4]
     return {
         "boxes": float((centre + size / 2).max(initial=0)),
-        "scores": float(off[4:].max(initial=0)),
+        "scores": float(off[:, 4:].max(initial=0)),
     }
 
 
-def worst_gap(predict: Predict, reference: Predict, pages: Sequence[Labelled]) -> dict[str, float]:
+def gap_of_chosen(predictions: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """The same for rows (N, 6) that the graph has chosen and put in order.
+
+    Each sure one of `truth` is held against the nearest of its class, wherever that stands.
+    """
+    worst = {"boxes": 0.0, "scores": 0.0}
+    for row in truth[truth[:, 4] >= SURE]:
+        others = predictions[predictions[:, 5] == row[5]]
+        if not len(others):
+            return {"boxes": float("inf"), "scores": float("inf")}
+        edges = np.abs(others[:, :4] - row[:4]).max(axis=1)
+        nearest = edges.argmin()
+        worst["boxes"] = max(worst["boxes"], float(edges[nearest]))
+        worst["scores"] = max(worst["scores"], float(abs(others[nearest, 4] - row[4])))
+    return worst
+
+
+def worst_gap(
+    predict: Predict, reference: Predict, detector: Detector, pages: Sequence[Labelled]
+) -> dict[str, float]:
     gaps = []
     for page in pages:
-        pixels = read_pixels(page.path)[0]
-        gaps.append(gap(predict(pixels), reference(pixels)))
+        given = fitted(read_page(page.path), detector.fit)
+        gaps.append(gap(detector.head, predict(*given), reference(*given)))
     return {name: float(np.max([g[name] for g in gaps])) for name in gaps[0]}
 
 
-def quantised(model: ov.Model, pages: Sequence[Labelled]) -> ov.Model:
+def quantised(detector: Detector, model: ov.Model, pages: Sequence[Labelled]) -> ov.Model:
     """The graph in INT8, calibrated on the pages; box decoding and the scores' end stay float."""
     some = pages[:: max(1, len(pages) // CALIBRATION)]
-    data = nncf.Dataset([read_pixels(page.path)[0] for page in some])
-    head = nncf.IgnoredScope(
-        patterns=[r".*/dfl/.*", r".*model\.23/(Add|Sub|Mul|Div|Concat|Split|Slice).*"],
-        types=["Sigmoid"],
-        validate=False,
-    )
+    data = nncf.Dataset([fitted(read_page(page.path), detector.fit)[0] for page in some])
+    last = rf".*model\.{detector.last_block}/(Add|Sub|Mul|Div|Concat|Split|Slice).*"
+    head = nncf.IgnoredScope(patterns=[r".*/dfl/.*", last], types=["Sigmoid"], validate=False)
     return nncf.quantize(
         model, data, preset=nncf.QuantizationPreset.MIXED, ignored_scope=head,
         subset_size=len(some),
@@ -195,7 +202,7 @@ def check_int8(
     quick: dict[str, ClassScore], full: dict[str, ClassScore], thresholds: dict[str, float]
 ) -> None:
     """ValueError with the figures if INT8 loses more than INT8_DROPS of a class."""
-    for name in CLASSES:
+    for name in full:
         pairs = {
             "ap50": (quick[name].ap50, full[name].ap50),
             "recall": tuple(s[name].at(thresholds[name])["recall"] for s in (quick, full)),
@@ -213,6 +220,32 @@ def rounded_up(threshold: float) -> float:
     return float(np.ceil(threshold * 1e4) / 1e4)
 
 
+def measured(
+    predict: Predict, detector: Detector, pages: Sequence[Labelled], name: str
+) -> dict[str, ClassScore]:
+    """The score of each of its classes that the pages have boxes of."""
+    scores = score(pages, find(predict, detector, pages, name))
+    return {name: own for name, own in scores.items() if own.boxes and name in detector.classes}
+
+
+def operating_points(
+    detector: Detector, scores: dict[str, ClassScore], precision: float
+) -> dict[str, float]:
+    """The threshold of each class; UNMEASURED for one without a score.
+
+    ValueError if there are no scores at all, or one never reaches `precision`.
+    """
+    if not scores:
+        raise ValueError(
+            f"no validation page has a box of {', '.join(detector.classes)}: "
+            f"no score can be chosen for a precision of {precision}"
+        )
+    return {
+        name: rounded_up(scores[name].operating_point(precision)) if name in scores else UNMEASURED
+        for name in detector.classes
+    }
+
+
 def figures(scores: dict[str, ClassScore], thresholds: dict[str, float]) -> dict[str, dict]:
     """What the model card says of one set of pages."""
     return {
@@ -222,84 +255,122 @@ def figures(scores: dict[str, ClassScore], thresholds: dict[str, float]) -> dict
     }
 
 
+def write_graph(
+    detector: Detector, folder: Path, few: Sequence[Labelled]
+) -> tuple[ov.Model, Path, dict[str, dict]]:
+    """Writes model.xml and model.bin, or model.onnx as it is.
+
+    Gives the graph at f32, its file, and the gaps to the checkpoint. ValueError if one is over its
+    limit on the pages.
+    """
+    if isinstance(detector.graph, Path):
+        file = folder / "model.onnx"
+        shutil.copy(detector.graph, file)
+        return ov.Core().read_model(file), file, {}
+    onnx, file = folder / "detector.onnx", folder / "model.xml"
+    model = to_graph(detector, onnx)
+    ov.save_model(model, file, compress_to_fp16=True)
+    predicts = {
+        "onnx": onnx_predict(detector, onnx),
+        "fp16": ir_predict(detector, file, F32),
+    }
+    gaps = {}
+    for form, predict in predicts.items():
+        gaps[form] = worst_gap(predict, torch_predict(detector), detector, few)
+        check_gap(form, gaps[form], LIMITS[form])
+    onnx.unlink()
+    return model, file, gaps
+
+
 def export(
-    checkpoint: Path,
+    detector: Detector,
     validation: Sequence[Labelled],
     tests: dict[str, Sequence[Labelled]],
     repository: Path = REPOSITORY,
+    name: str = entries.SHIPPED,
     version: int = 1,
+    replace: bool = False,
     int8: bool = False,
     precision: float = 0.95,
-    data: dict | None = None,
+    origin: dict | None = None,
 ) -> dict:
-    """Write document_yolo/VERSION and document_postprocess' parameters; returns the model card.
+    """Write a version of the detector `name`, its steps' settings too; returns the model card.
 
-    Raises ValueError, and leaves the repository as it was, if a check fails: the contract, the gap
-    to the checkpoint, a class that never reaches `precision` on the validation pages, or INT8 that
-    loses more than INT8_DROPS.
+    `origin` is what the card says of data and training. Raises ValueError, and leaves the
+    repository as it was, if the name is taken or a check fails: the contract, the gap to the
+    checkpoint, a class that never reaches `precision` on the validation pages, or INT8 that loses
+    more than INT8_DROPS.
     """
-    config = repository / "document_yolo" / "config.pbtxt"
-    postprocess = repository / "document_postprocess" / "config.pbtxt"
-    read_config(postprocess)  # before the work, not after
-    served = load(checkpoint)
-    with new_version(repository / "document_yolo" / str(version)) as fresh:
-        onnx, ir = fresh / "detector.onnx", fresh / "model.xml"
-        model = to_graph(served, onnx)
-        ov.save_model(model, ir, compress_to_fp16=True)
+    entries.check_name(repository, name, version, replace or name == entries.SHIPPED)
+    if int8 and detector.head != "grid":
+        raise ValueError(f"INT8: for grid heads alone, this one is {detector.head}")
+    known = (repository / name).exists() and not replace
+    if known:
+        entries.check_same(repository, name, detector)
+    graph = repository / entries.step_names(name)[0]
+    with new_version(graph / str(version)) as fresh:
         few = validation[:: max(1, len(validation) // 20)]
-        gaps = {}
-        for form, predict in {
-            "onnx": onnx_predict(onnx),
-            "fp16": ir_predict(ir, F32),
-        }.items():
-            gaps[form] = worst_gap(predict, torch_predict(served), few)
-            check_gap(form, gaps[form], LIMITS[form])
-        onnx.unlink()
+        model, file, gaps = write_graph(detector, fresh, few)
+        tensors = (model.inputs[0].any_name, model.output().any_name)
+        rows = [int(size) for size in model.output().shape]
+        config = entries.graph_config(detector, tensors, rows)
+        (fresh / "config.pbtxt").write_text(config)
+        check_contract(model, (graph if known else fresh) / "config.pbtxt")
+        (fresh / "config.pbtxt").unlink()
 
-        full = score(validation, find(ir_predict(model, F32), validation, "validation, f32"))
-        thresholds = {
-            name: rounded_up(own.operating_point(precision)) for name, own in full.items()
-        }
+        as_it_is = file.suffix == ".onnx"
+        served = onnx_predict(detector, file) if as_it_is else ir_predict(detector, model, F32)
+        full = measured(served, detector, validation, "validation, f32")
+        thresholds = operating_points(detector, full, precision)
         metrics = {"validation, f32": figures(full, thresholds)}
         if int8:
-            ov.save_model(quantised(model, validation), ir)
-            quick = score(validation, find(ir_predict(ir, F32), validation, "validation, int8"))
+            ov.save_model(quantised(detector, model, validation), file)
+            quick = measured(ir_predict(detector, file, F32), detector, validation, "INT8")
             check_int8(quick, full, thresholds)
             metrics["validation, int8"] = figures(quick, thresholds)
-        check_contract(ov.Core().read_model(ir), config)
-        for name, pages in tests.items():
-            found = find(ir_predict(ir, {}), pages, name)
-            metrics[name] = figures(score(pages, found), thresholds)
+        if not as_it_is:
+            served = ir_predict(detector, file, {})
+        for kind, pages in tests.items():
+            metrics[kind] = figures(measured(served, detector, pages, kind), thresholds)
 
+        limits = {"iou": IOU} if detector.head == "grid" else {}
+        rows_given = rows[2] if detector.head == "grid" else rows[1]
         card = {
-            "name": "document_yolo",
+            "name": graph.name,
             "version": version,
-            "classes": list(CLASSES),
-            "input": {"width": SIDE, "height": SIDE, "pixels": "RGB uint8", "padding": PADDING},
-            "graph": {"weights": "INT8" if int8 else "FP16", "gaps": gaps},
+            "classes": list(detector.classes),
+            "head": detector.head,
+            "input": {
+                "width": detector.fit.side,
+                "height": detector.fit.side,
+                "pixels": "RGB float32 planes" if detector.fit.planes else "RGB uint8",
+                "fit": detector.fit.way,
+                "shortest": detector.fit.shortest,
+                "padding": fit.PADDING,
+            },
+            "graph": {
+                "weights": "as it is" if as_it_is else "INT8" if int8 else "FP16",
+                "gaps": gaps,
+            },
             "thresholds": {
                 "confidence": thresholds,
-                "iou": IOU,
-                "max_detections": MAX_DETECTIONS,
+                **limits,
+                "max_detections": min(MAX_DETECTIONS, rows_given),
                 "precision": precision,
             },
             "metrics": metrics,
-            "data": data or {},
-            "training": run_of(checkpoint),
+            **(origin or {}),
             "commit": commit(),
-            "license": "AGPL-3.0",
             "date": date.today().isoformat(),
         }
         (fresh / "model_card.json").write_text(json.dumps(card, indent=2) + "\n")
-    set_parameters(
-        postprocess,
-        {
-            "classes": ",".join(CLASSES),
-            "iou": str(IOU),
-            "max_detections": str(MAX_DETECTIONS),
-            **{f"confidence_{name}": str(value) for name, value in thresholds.items()},
-        },
-    )
+        if replace and name != entries.SHIPPED:
+            entries.remove(repository, name)
+    settings = entries.settings_of(card)
+    if known:
+        set_parameters(repository / entries.step_names(name)[1] / "config.pbtxt", settings)
+    else:
+        entries.write(repository, name, detector, tensors, rows, settings)
     return card
 
 
@@ -320,16 +391,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("checkpoint", help=".pt or .onnx file, transformers folder or hub id")
     parser.add_argument(
         "--pages", type=Path, required=True, help="labelled pages, validation and test"
     )
     parser.add_argument("--real", type=Path, help="more labelled pages to test on")
     parser.add_argument("--repository", type=Path, default=REPOSITORY)
+    parser.add_argument("--name", default=entries.SHIPPED, help="of the ensemble")
     parser.add_argument("--version", type=int, default=1)
+    parser.add_argument("--replace", action="store_true", help="a detector of that name")
+    parser.add_argument("--imgsz", type=int, help="input size in pixels; else the checkpoint's own")
     parser.add_argument("--int8", action="store_true", help="quantise weights and activations")
     parser.add_argument("--precision", type=float, default=0.95, help="at the operating points")
     given = parser.parse_args()
+    try:
+        card = export_given(given)
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(f"export.detector: {error}")
+    print(json.dumps(card, indent=2))
+
+
+def export_given(given: argparse.Namespace) -> dict:
+    """What the command line asks for; raises as `load`, `read_pages` and `export`."""
+    shipped = given.name == entries.SHIPPED
+    entries.check_name(given.repository, given.name, given.version, given.replace or shipped)
+    detector = load(given.checkpoint, given.imgsz)
     validation, test = (read_pages(given.pages, split) for split in ("validation", "test"))
     tests: dict[str, Sequence[Labelled]] = {"test": test}
     if given.real:
@@ -337,18 +423,23 @@ def main() -> None:
         tests["real, ink only"] = read_pages(given.real, ink_only=True)
     sources = given.pages / "sources.json"  # beside generated pages
     seed = {"seed": json.loads(sources.read_text())["seed"]} if sources.exists() else {}
-    card = export(
-        given.checkpoint,
+    pages = {"validation": len(validation), "test": len(test)}
+    return export(
+        detector,
         validation,
         tests,
         given.repository,
+        given.name,
         given.version,
+        given.replace,
         given.int8,
         given.precision,
-        data=seed
-        | {"folder": given.pages.name, "pages": {"validation": len(validation), "test": len(test)}},
+        origin={
+            "data": seed | {"folder": given.pages.name, "pages": pages},
+            "training": run_of(Path(given.checkpoint)),
+            "license": detector.license,
+        },
     )
-    print(json.dumps(card, indent=2))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import openvino as ov
-from openvino import opset1
+from openvino import opset1, opset4
 
 NEWEST_OPSET = 14  # 15 came with OpenVINO 2024.4, that of Triton 24.10's native backend
 
@@ -14,9 +14,10 @@ def convert(onnx: Path) -> ov.Model:
     ValueError names one that is not and has no older form here.
     """
     graph = ov.convert_model(onnx)
+    older = {"AvgPool": older_pool, "ScatterNDUpdate": older_scatter}
     for operation in graph.get_ops():
-        if opset(operation) > NEWEST_OPSET and operation.get_type_name() == "AvgPool":
-            ov.utils.replace_node(operation, older_pool(operation))
+        if opset(operation) > NEWEST_OPSET and operation.get_type_name() in older:
+            ov.utils.replace_node(operation, older[operation.get_type_name()](operation))
     for operation in graph.get_ops():
         if opset(operation) > NEWEST_OPSET:
             raise ValueError(
@@ -49,4 +50,17 @@ def older_pool(pool: ov.Node) -> ov.Node:
         settings["exclude-pad"],
         settings["rounding_type"].removesuffix("_torch"),
         name=pool.get_friendly_name(),
+    )
+
+
+def older_scatter(scatter: ov.Node) -> ov.Node:
+    """An update of places as opset 4 has it, which puts and does not add.
+
+    ValueError if it does anything else.
+    """
+    reduction = scatter.get_attributes()["reduction"]
+    if reduction != "none":
+        raise ValueError(f"{scatter.get_friendly_name()}: update of places by {reduction}")
+    return opset4.scatter_nd_update(
+        *(scatter.input_value(i) for i in range(3)), name=scatter.get_friendly_name()
     )

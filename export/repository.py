@@ -34,12 +34,12 @@ def new_version(version_dir: Path) -> Iterator[Path]:
     If the block raises, `version_dir` stays as it was. It is never seen half written: the work
     is done beside the repository, where no server looks.
     """
-    version_dir.parent.mkdir(parents=True, exist_ok=True)
     repository = version_dir.parents[1]
     with tempfile.TemporaryDirectory(prefix=".export-", dir=repository.parent) as scratch:
         fresh = Path(scratch, "fresh")
         fresh.mkdir()
         yield fresh
+        version_dir.parent.mkdir(parents=True, exist_ok=True)
         if version_dir.exists():
             shutil.move(version_dir, Path(scratch, "replaced"))
         shutil.move(fresh, version_dir)

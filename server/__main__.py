@@ -25,6 +25,7 @@ HELP = {
     "exit_timeout_s": "seconds that requests in flight get to finish at exit",
     "threads": "CPU threads of each OpenVINO model that sets none itself, unless given as many as "
     "the cores that affinity and the CPU quota allow",
+    "precision": "f32 for the same answers on every CPU; left out, bf16 where the CPU has it",
     "verbose": "show all that tritonserver logs, not only warnings and errors",
 }
 WATCH_INTERVAL_S = 10

@@ -51,6 +51,7 @@ class Settings:
     ready_timeout_s: float = 120
     exit_timeout_s: int = 30  # how long requests in flight may take at exit
     threads: int = usable_cores()  # of each OpenVINO model whose config.pbtxt sets none
+    precision: str = ""  # of OpenVINO models: f32, bf16; else what the CPU is quickest at
     verbose: bool = False  # all that tritonserver logs, not only warnings and errors
 
 
@@ -329,6 +330,7 @@ def environment(wheel: Wheel, settings: Settings) -> dict[str, str]:
         "COUNTERSIGN_MAX_IMAGE_BYTES": str(settings.max_image_bytes),
         "COUNTERSIGN_MAX_IMAGE_PIXELS": str(settings.max_image_pixels),
         "COUNTERSIGN_THREADS": str(settings.threads),
+        "COUNTERSIGN_PRECISION": settings.precision,
     }
 
 

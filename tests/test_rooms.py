@@ -9,8 +9,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 TRITON = {"triton_python_backend_utils"}
 ALLOWED = {
-    "model_repository": TRITON | {"numpy", "cv2", "PIL", "decode"},
-    "backends": TRITON | {"numpy", "openvino"},
+    "model_repository": TRITON | {"numpy", "cv2", "PIL", "decode", "fit", "heads"},
+    "backends": TRITON | {"numpy", "openvino", "onnxruntime"},
     "server": {"server"},
     # aiohttp is what tritonclient.http.aio runs on and whose errors it lets through
     "client/countersign": {"countersign", "tritonclient", "aiohttp", "numpy", "PIL"},

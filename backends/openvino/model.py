@@ -140,6 +140,8 @@ def load(model_dir: Path, version: str, config: dict, instance: str) -> ov.Compi
         raise ValueError(f"unable to find '{path}' for model '{config['name']}'")
     instances = sum(group["count"] for group in config["instance_group"])
     settings.setdefault("INFERENCE_NUM_THREADS", os.environ.get("COUNTERSIGN_THREADS", "0"))
+    if precision := os.environ.get("COUNTERSIGN_PRECISION"):  # the server's option
+        settings.setdefault("INFERENCE_PRECISION_HINT", precision)
     settings = share(settings, int(instance.rpartition("_")[2]), instances)
     # several processes would pin their threads to the same cores (openvino issue 37838)
     settings["ENABLE_CPU_PINNING"] = "NO"

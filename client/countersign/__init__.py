@@ -10,7 +10,7 @@ with Client("127.0.0.1:8001") as client:
 from countersign.client import AsyncClient, Client
 from countersign.connections import Tls
 from countersign.errors import CountersignError, DeadlineExceeded, Denied, Refused, Unavailable
-from countersign.messages import Detection, Detections, Reading
+from countersign.messages import Detection, Detections, Model, Reading
 
 __all__ = [
     "AsyncClient",
@@ -20,6 +20,7 @@ __all__ = [
     "Denied",
     "Detection",
     "Detections",
+    "Model",
     "Reading",
     "Refused",
     "Tls",

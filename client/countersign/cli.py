@@ -1,4 +1,4 @@
-"""The `countersign` command: `countersign detect page.jpg scans/`, `countersign read captcha.png`.
+"""The `countersign` command: `detect page.jpg scans/`, `read captcha.png`, `models`.
 
 Exit status 0, 1 if a file failed or no server answers, 2 for wrong arguments, 130 after Ctrl-C,
 141 if the reader of the output has gone.
@@ -20,8 +20,16 @@ import countersign
 from countersign.client import CONCURRENCY, TIMEOUT_S, AsyncClient, in_order_async
 from countersign.connections import Tls
 from countersign.errors import CountersignError, Denied, Refused, Unavailable
-from countersign.messages import Confidence, Detections, Reading
-from countersign.output import Answer, Progress, heading, json_line, table_rows
+from countersign.messages import DETECTOR, Confidence, Detections, Reading
+from countersign.output import (
+    Answer,
+    Progress,
+    heading,
+    json_line,
+    model_line,
+    models_table,
+    table_rows,
+)
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
 
@@ -32,7 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may be in another encoding
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return asyncio.run(run(arguments))
+        return asyncio.run(
+            list_models(arguments) if arguments.command == "models" else run(arguments)
+        )
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -60,6 +70,23 @@ async def run(arguments: argparse.Namespace) -> int:
     async with client, aclosing(answers):
         failed = await print_answers(answers, files, pictures, arguments.json)
     return 1 if missing or failed else 0
+
+
+async def list_models(arguments: argparse.Namespace) -> int:
+    """Prints what the server has, gives the exit status."""
+    try:
+        client = open_client(arguments)
+    except (OSError, ValueError) as error:
+        print_error(str(error))
+        return 2
+    async with client:
+        try:
+            models = await client.models(timeout_s=arguments.timeout)
+        except CountersignError as error:
+            print_error(str(error))
+            return 1
+    print("\n".join(map(model_line, models)) if arguments.json else models_table(models))
+    return 0
 
 
 async def print_answers(
@@ -181,7 +208,12 @@ def question(
 ) -> Callable[[Path], Awaitable[Detections | Reading]]:
     """What to ask about each file."""
     if arguments.command == "detect":
-        return partial(client.detect, confidence=arguments.confidence, timeout_s=arguments.timeout)
+        return partial(
+            client.detect,
+            confidence=arguments.confidence,
+            model=arguments.model,
+            timeout_s=arguments.timeout,
+        )
     return partial(
         client.read, min_confidence=arguments.min_confidence, timeout_s=arguments.timeout
     )
@@ -207,13 +239,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Two commands with one set of options, and one or two of their own."""
+    """Three commands with the server's options, and one or two of their own."""
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="image or folder")
-    shared.add_argument("--json", action="store_true", help="one JSON object a file, not a table")
-    shared.add_argument(
-        "--concurrency", type=count, default=CONCURRENCY, metavar="N", help="files at a time"
-    )
+    shared.add_argument("--json", action="store_true", help="JSON objects, one a line, not a table")
     server = shared.add_argument_group("server")
     server.add_argument(
         "--url",
@@ -223,7 +251,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     server.add_argument("--protocol", choices=["grpc", "http"], default="grpc")
     server.add_argument(
-        "--timeout", type=seconds, default=TIMEOUT_S, metavar="SECONDS", help="for each file"
+        "--timeout", type=seconds, default=TIMEOUT_S, metavar="SECONDS", help="for each answer"
     )
     server.add_argument(
         "--header",
@@ -238,12 +266,18 @@ def build_parser() -> argparse.ArgumentParser:
     server.add_argument("--cert", metavar="PEM", help="client certificate")
     server.add_argument("--key", metavar="PEM", help="its key")
 
+    images = argparse.ArgumentParser(add_help=False, parents=[shared])
+    images.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="image or folder")
+    images.add_argument(
+        "--concurrency", type=count, default=CONCURRENCY, metavar="N", help="files at a time"
+    )
+
     parser = argparse.ArgumentParser(
         "countersign", description="Signatures and stamps on pages, digits of CAPTCHAs."
     )
     parser.add_argument("--version", action="version", version=countersign.__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    detect = commands.add_parser("detect", parents=[shared], help="signatures and stamps on pages")
+    detect = commands.add_parser("detect", parents=[images], help="signatures and stamps on pages")
     detect.add_argument(
         "--confidence",
         action="append",
@@ -255,13 +289,15 @@ def build_parser() -> argparse.ArgumentParser:
     detect.add_argument(
         "--annotate", type=Path, metavar="FOLDER", help="draw the boxes on copies of the pages"
     )
-    read = commands.add_parser("read", parents=[shared], help="digits of CAPTCHAs")
+    detect.add_argument("--model", default=DETECTOR, metavar="NAME", help="which of the detectors")
+    read = commands.add_parser("read", parents=[images], help="digits of CAPTCHAs")
     read.add_argument(
         "--min-confidence",
         type=fraction,
         metavar="SCORE",
         help="uncertain below it, 0 to 1; else the server's operating point, if it tells one",
     )
+    commands.add_parser("models", parents=[shared], help="what the server has")
     return parser
 
 

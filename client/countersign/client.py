@@ -12,15 +12,20 @@ from countersign.connections import Tls, connect, connect_async
 from countersign.errors import CountersignError, DeadlineExceeded, Unavailable
 from countersign.images import Image, encoded
 from countersign.messages import (
+    DETECTOR,
+    MODELS,
     READER_SETTINGS,
     Confidence,
     Detections,
+    Model,
     Reading,
     detect_arguments,
     read_arguments,
     to_detections,
     to_min_confidence,
+    to_models,
     to_reading,
+    to_versions,
 )
 from countersign.retries import Attempts
 
@@ -71,6 +76,7 @@ class Client:
         iou: float | None = None,
         max_detections: int | None = None,
         *,
+        model: str = DETECTOR,
         timeout_s: float = TIMEOUT_S,
     ) -> Detections:
         """Signatures and stamps on a page, best score first.
@@ -79,12 +85,13 @@ class Client:
         confidence      lowest score, [0, 1], for all classes or as {class: score}
         iou             overlap, [0, 1], above which the weaker of two boxes of a class goes
         max_detections  how many at most
+        model           which of the server's detectors, as `models` lists them
 
         A setting left None is the model's own.
         """
         attempts = Attempts(timeout_s)
         arguments = detect_arguments(
-            self._connection.triton, encoded(image), confidence, iou, max_detections
+            self._connection.triton, encoded(image), confidence, iou, max_detections, model
         )
         return to_detections(self._call("infer", arguments, attempts))
 
@@ -95,6 +102,7 @@ class Client:
         iou: float | None = None,
         max_detections: int | None = None,
         *,
+        model: str = DETECTOR,
         concurrency: int = CONCURRENCY,
         timeout_s: float = TIMEOUT_S,
     ) -> Generator[Detections | CountersignError, None, None]:
@@ -108,6 +116,7 @@ class Client:
             confidence=confidence,
             iou=iou,
             max_detections=max_detections,
+            model=model,
             timeout_s=timeout_s,
         )
         return in_order(detect, images, concurrency)
@@ -131,6 +140,16 @@ class Client:
         if min_confidence is None:
             min_confidence = self._operating_point(attempts)
         return to_reading(reply, min_confidence)
+
+    def models(self, *, timeout_s: float = TIMEOUT_S) -> list[Model]:
+        """What the server has: its ensembles by name, with versions and operating points."""
+        attempts = Attempts(timeout_s)
+        versions = to_versions(self._call("get_inference_statistics", MODELS, attempts))
+        configs = {
+            name: self._call("get_model_config", {"model_name": name}, attempts)
+            for name in versions
+        }
+        return to_models(versions, configs)
 
     def _operating_point(self, attempts: Attempts) -> float | None:
         """The server's; None if it has none or does not tell."""
@@ -183,6 +202,7 @@ class AsyncClient:
         iou: float | None = None,
         max_detections: int | None = None,
         *,
+        model: str = DETECTOR,
         timeout_s: float = TIMEOUT_S,
     ) -> Detections:
         """As `Client.detect`."""
@@ -193,6 +213,7 @@ class AsyncClient:
             confidence,
             iou,
             max_detections,
+            model,
         )
         return to_detections(await self._call("infer", arguments, attempts))
 
@@ -203,6 +224,7 @@ class AsyncClient:
         iou: float | None = None,
         max_detections: int | None = None,
         *,
+        model: str = DETECTOR,
         concurrency: int = CONCURRENCY,
         timeout_s: float = TIMEOUT_S,
     ) -> AsyncGenerator[Detections | CountersignError, None]:
@@ -212,6 +234,7 @@ class AsyncClient:
             confidence=confidence,
             iou=iou,
             max_detections=max_detections,
+            model=model,
             timeout_s=timeout_s,
         )
         return in_order_async(detect, images, concurrency)
@@ -231,6 +254,16 @@ class AsyncClient:
         if min_confidence is None:
             min_confidence = await self._operating_point(attempts)
         return to_reading(reply, min_confidence)
+
+    async def models(self, *, timeout_s: float = TIMEOUT_S) -> list[Model]:
+        """As `Client.models`."""
+        attempts = Attempts(timeout_s)
+        versions = to_versions(await self._call("get_inference_statistics", MODELS, attempts))
+        configs = {
+            name: await self._call("get_model_config", {"model_name": name}, attempts)
+            for name in versions
+        }
+        return to_models(versions, configs)
 
     async def _operating_point(self, attempts: Attempts) -> float | None:
         if not self._min_confidence:

@@ -31,6 +31,7 @@ CHANNEL_ARGUMENTS = [  # these replace all of tritonclient's own
 
 KINDS: dict[str | None, type[CountersignError]] = {  # statuses as tritonclient writes them
     "StatusCode.INVALID_ARGUMENT": Refused,
+    "StatusCode.NOT_FOUND": Refused,  # no such model
     "StatusCode.UNAUTHENTICATED": Denied,
     "StatusCode.PERMISSION_DENIED": Denied,
     "StatusCode.UNAVAILABLE": Unavailable,
@@ -38,6 +39,7 @@ KINDS: dict[str | None, type[CountersignError]] = {  # statuses as tritonclient 
     "400": Refused,
     "401": Denied,
     "403": Denied,
+    "404": Refused,
     "413": Refused,
     "502": Unavailable,
     "503": Unavailable,

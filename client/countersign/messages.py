@@ -17,6 +17,7 @@ DETECTOR = "document_detector"
 DETECTOR_OUTPUTS = ("boxes", "scores", "labels", "page_size")
 READER = "captcha_reader"
 READER_OUTPUTS = ("text", "confidence", "digit_confidence")
+MODELS: dict[str, Any] = {}  # the arguments of get_inference_statistics for all that is loaded
 READER_SETTINGS = {"model_name": "captcha_postprocess"}  # its config has the operating point
 
 
@@ -33,6 +34,15 @@ class Detection:
     box: tuple[float, float, float, float]  # x0, y0, x1, y1
     score: float  # [0, 1]
     label: str
+
+
+@dataclass(frozen=True)
+class Model:
+    """One ensemble of the server, and where its answers begin by default: its operating point."""
+
+    name: str
+    version: int  # of its graph
+    confidence: Confidence | None  # a detector's {class: score}, a reader's score or None
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +79,7 @@ def detect_arguments(
     confidence: Confidence | None = None,
     iou: float | None = None,
     max_detections: int | None = None,
+    model: str = DETECTOR,
 ) -> dict[str, Any]:
     """The arguments of tritonclient's `infer`; `triton` is its grpc or http module.
 
@@ -84,7 +95,7 @@ def detect_arguments(
         parameters["iou"] = _number("iou", iou)
     if max_detections is not None:
         parameters["max_detections"] = _whole_number("max_detections", max_detections)
-    return {"parameters": parameters, **_arguments(triton, DETECTOR, DETECTOR_OUTPUTS, image)}
+    return {"parameters": parameters, **_arguments(triton, model, DETECTOR_OUTPUTS, image)}
 
 
 def read_arguments(triton: ModuleType, image: bytes) -> dict[str, Any]:
@@ -112,11 +123,56 @@ def to_reading(reply: Reply, min_confidence: float | None) -> Reading:
 
 def to_min_confidence(config: Any) -> float | None:
     """The operating point in a model config, HTTP's JSON or gRPC's message; None if it has none."""
-    if isinstance(config, Mapping):
-        text = config.get("parameters", {}).get("min_confidence", {}).get("string_value")
-    else:
-        text = config.config.parameters["min_confidence"].string_value
+    text = parameters_of(config).get("min_confidence")
     return float(text) if text else None
+
+
+def parameters_of(config: Any) -> dict[str, str]:
+    """The string parameters of a model config, HTTP's JSON or gRPC's message."""
+    if isinstance(config, Mapping):
+        parameters = config.get("parameters", {})
+        return {name: value.get("string_value", "") for name, value in parameters.items()}
+    return {name: value.string_value for name, value in config.config.parameters.items()}
+
+
+def to_versions(statistics: Any) -> dict[str, int]:
+    """Each loaded model's name and newest version, of the statistics of either protocol."""
+    if isinstance(statistics, Mapping):
+        loaded = [(model["name"], model["version"]) for model in statistics["model_stats"]]
+    else:
+        loaded = [(model.name, model.version) for model in statistics.model_stats]
+    versions: dict[str, int] = {}
+    for name, version in loaded:
+        versions[name] = max(versions.get(name, 0), int(version))
+    return versions
+
+
+def to_steps(config: Any) -> list[str]:
+    """The steps of an ensemble in a model config of either protocol; [] for any other model."""
+    if isinstance(config, Mapping):
+        return [
+            step["model_name"] for step in config.get("ensemble_scheduling", {}).get("step", [])
+        ]
+    return [step.model_name for step in config.config.ensemble_scheduling.step]
+
+
+def to_models(versions: Mapping[str, int], configs: Mapping[str, Any]) -> list[Model]:
+    """The ensembles among the loaded models, by name; all of their configs are given.
+
+    Their last step has the operating point, the one before it the graph.
+    """
+    models = []
+    for name in sorted(versions):
+        steps = to_steps(configs[name])
+        if len(steps) < 2 or not set(steps) <= set(configs):
+            continue
+        *_, graph, postprocess = steps
+        settings = parameters_of(configs[postprocess])
+        confidence: Confidence | None = to_min_confidence(configs[postprocess])
+        if classes := settings.get("classes"):
+            confidence = {one: float(settings[f"confidence_{one}"]) for one in classes.split(",")}
+        models.append(Model(name, versions[graph], confidence))
+    return models
 
 
 def _arguments(

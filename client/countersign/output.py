@@ -2,13 +2,14 @@
 
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from countersign.errors import CountersignError
-from countersign.messages import Detections, Reading
+from countersign.messages import Detections, Model, Reading
 
 Answer = Detections | Reading | CountersignError
 
@@ -42,6 +43,33 @@ def table_rows(file: Path, answer: Detections | Reading, width: int) -> str:
 def json_line(file: Path, answer: Answer) -> str:
     """One JSON object: the file with its answer or its "error"."""
     return json.dumps({"file": str(file), **_fields(answer)})
+
+
+def models_table(models: Sequence[Model]) -> str:
+    """A line for each class of each model; "text" is what a reader reads."""
+    rows = [
+        (model.name, str(model.version), name, "-" if at is None else f"{at:.4f}")
+        for model in models
+        for name, at in _classes(model).items()
+    ]
+    head = ("model", "version", "class", "confidence")
+    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(4)]
+    return "\n".join(
+        "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in (head, *rows)
+    )
+
+
+def model_line(model: Model) -> str:
+    """One JSON object."""
+    fields = {"model": model.name, "version": model.version, "confidence": model.confidence}
+    return json.dumps(fields)
+
+
+def _classes(model: Model) -> Mapping[str, float | None]:
+    if isinstance(model.confidence, Mapping):
+        return model.confidence
+    return {"text": model.confidence}
 
 
 def _fields(answer: Answer) -> dict[str, Any]:

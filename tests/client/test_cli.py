@@ -68,6 +68,12 @@ def test_detect_prints_an_object_a_file_for_machines(fake, pages, capsys):
     ]
 
 
+@pytest.mark.parametrize("options", [[], ["--model", "published"]])
+def test_detect_asks_the_detector_that_is_named(fake, pages, options):
+    assert run(fake, "detect", "a.png", *options) == 0
+    assert fake.asked[0].model == ("published" if options else "document_detector")
+
+
 def test_a_folder_gives_its_images_sorted_and_none_twice(fake, pages, capsys):
     assert run(fake, "detect", "--json", "b.JPG", ".", "a.png") == 0
     assert [record["file"] for record in records(capsys)] == ["b.JPG", "a.png", "nested/c.tiff"]

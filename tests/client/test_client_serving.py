@@ -51,6 +51,34 @@ def test_the_operating_point_is_that_of_the_model_config(client, samples, sample
     assert reading.certain == (reading.confidence >= float(told) if told else None)
 
 
+def test_models_are_those_of_the_repository_with_its_operating_points(server, client):
+    models = {model.name: model for model in client.models()}
+    assert set(models) == {"captcha_reader", "document_detector"}
+    configs = {}
+    for name in ("captcha", "document"):
+        text = (READER.parent / f"{name}_postprocess" / "config.pbtxt").read_text()
+        configs[name] = text_format.Parse(text, ModelConfig()).parameters
+    told = configs["captcha"]["min_confidence"].string_value
+    assert models["captcha_reader"].confidence == float(told)
+    assert models["document_detector"].confidence == {
+        name: float(configs["document"][f"confidence_{name}"].string_value)
+        for name in ("signature", "stamp")
+    }
+    newest = max(int(path.name) for path in (READER.parent / "document_yolo").glob("[0-9]*"))
+    assert models["document_detector"].version == newest
+
+    async def listed():
+        async with AsyncClient(server.grpc_url) as other:
+            return await other.models()
+
+    assert asyncio.run(listed()) == list(models.values())
+
+
+def test_a_model_that_is_not_there_is_refused_by_name(client, samples, sample_pages):
+    with pytest.raises(Refused, match="unknown model: 'nobody'"):
+        client.detect(samples / next(iter(sample_pages)), model="nobody")
+
+
 def test_asyncio_gives_the_same_as_blocking(server, client, samples, sample_pages):
     page = samples / next(iter(sample_pages))
 

@@ -10,9 +10,10 @@ import pytest
 import torch
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 
-from export import detector
+from export import checkpoints, detector
 from export.gates import check_contract, check_gap
 from export.repository import read_config
+from export.steps import fit
 from training.detector.labels import CLASSES, Labelled
 from training.detector.score import ClassScore
 
@@ -40,10 +41,15 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture
 def repository(tmp_path):
-    for name in ("document_yolo", "document_postprocess"):
+    for name in ("document_detector", "document_yolo", "document_postprocess"):
         (tmp_path / name).mkdir()
         shutil.copy(REPOSITORY / name / "config.pbtxt", tmp_path / name)
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def loaded(checkpoint):
+    return checkpoints.load(str(checkpoint))
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +77,9 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_an_export_is_what_the_configs_say(checkpoint, pages, repository):
+def test_an_export_is_what_the_configs_say(loaded, pages, repository):
     before = read_config(repository / "document_postprocess" / "config.pbtxt")
-    card = detector.export(checkpoint, pages, {"again": pages}, repository, precision=0.0)
+    card = detector.export(loaded, pages, {"again": pages}, repository, precision=0.0)
 
     version = repository / "document_yolo" / "1"
     assert {p.name for p in version.iterdir()} == {"model.xml", "model.bin", "model_card.json"}
@@ -89,35 +95,37 @@ def test_an_export_is_what_the_configs_say(checkpoint, pages, repository):
     assert (after.input, after.output) == (before.input, before.output)
 
 
-def test_a_precision_out_of_reach_leaves_the_repository_as_it_was(checkpoint, pages, repository):
-    nothing = [
-        replace(page, class_ids=np.empty(0, np.int64), xyxy=np.empty((0, 4), np.float32))
-        for page in pages
-    ]
+@pytest.mark.parametrize("boxes", [0, 2])
+def test_a_precision_out_of_reach_leaves_the_repository_as_it_was(loaded, pages, repository, boxes):
+    """Of pages with nothing on them, and with boxes of one pixel that nobody finds."""
+    tiny = np.array([[0, 0, 1, 1], [9, 9, 10, 10]], np.float32)[:boxes]
+    unlike = [replace(page, class_ids=np.arange(boxes), xyxy=tiny) for page in pages]
     before = contents(repository)
     with pytest.raises(ValueError, match=r"precision of 0\.95"):
-        detector.export(checkpoint, nothing, {}, repository)
+        detector.export(loaded, unlike, {}, repository)
     assert contents(repository) == before
 
 
 def test_a_graph_off_the_checkpoint_leaves_the_repository_as_it_was(
-    checkpoint, pages, repository, monkeypatch
+    loaded, pages, repository, monkeypatch
 ):
     monkeypatch.setitem(detector.LIMITS, "fp16", {"boxes": 0.0, "scores": 0.0})
     before = contents(repository)
     with pytest.raises(ValueError, match=r"fp16: .* off the checkpoint, limit 0e"):
-        detector.export(checkpoint, pages, {}, repository, precision=0.0)
+        detector.export(loaded, pages, {}, repository, precision=0.0)
     assert contents(repository) == before
 
 
-def test_other_classes_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"classes .*'logo'"):
-        detector.load(save_checkpoint(tmp_path / "other.pt", ("logo", "stamp")))
+def test_other_classes_do_not_become_document_detector(tmp_path, pages, repository):
+    other = checkpoints.load(str(save_checkpoint(tmp_path / "other.pt", ("logo", "stamp"))))
+    before = contents(repository)
+    with pytest.raises(ValueError, match=r"document_detector has .* this one logo,stamp.*--name"):
+        detector.export(other, pages, {}, repository)
+    assert contents(repository) == before
 
 
-def test_int8_keeps_the_contract(checkpoint, pages, tmp_path):
-    served = detector.load(checkpoint)
-    graph = detector.quantised(detector.to_graph(served, tmp_path / "x.onnx"), pages)
+def test_int8_keeps_the_contract(loaded, pages, tmp_path):
+    graph = detector.quantised(loaded, detector.to_graph(loaded, tmp_path / "x.onnx"), pages)
     ov.save_model(graph, tmp_path / "model.xml")
     saved = ov.Core().read_model(tmp_path / "model.xml")
     check_contract(saved, REPOSITORY / "document_yolo" / "config.pbtxt")
@@ -127,18 +135,9 @@ def test_int8_keeps_the_contract(checkpoint, pages, tmp_path):
 def test_pixels_are_scaled_once_and_colours_come_first():
     pixels = torch.zeros(1, 2, 3, 3, dtype=torch.uint8)
     pixels[0, 1, 2] = torch.tensor([255, 51, 0])  # red, green, blue of row 1, column 2
-    planes = detector.Served(torch.nn.Identity())(pixels)
+    planes = checkpoints.Served(torch.nn.Identity())(pixels)
     assert planes.shape == (1, 3, 2, 3)
     assert planes[0, :, 1, 2].tolist() == pytest.approx([1.0, 0.2, 0.0])
-
-
-def test_a_wide_page_is_centred_on_grey():
-    page = np.full((320, 1280, 3), 250, np.uint8)
-    pixels, scale, pad = detector.letterboxed(page)
-    assert (pixels.shape, scale, pad.tolist()) == ((1, 640, 640, 3), 0.5, [0, 240])
-    assert (pixels[0, :240] == 114).all()
-    assert (pixels[0, 240:400] == 250).all()
-    assert (pixels[0, 400:] == 114).all()
 
 
 def test_boxes_come_back_in_pixels_of_the_page(tmp_path):
@@ -146,18 +145,28 @@ def test_boxes_come_back_in_pixels_of_the_page(tmp_path):
     cv2.imwrite(str(tmp_path / "wide.png"), np.full((320, 1280, 3), 255, np.uint8))
     none = np.empty((0, 4), np.float32)
     page = Labelled(tmp_path / "wide.png", "", (1280, 320), np.empty(0, np.int64), none, none)
-    predictions = np.zeros((1, 6, 8400), np.float32)
-    predictions[0, :, 7] = [100, 300, 40, 20, 0.1, 0.8]  # a stamp about (100, 300)
-    (seen,) = detector.find(lambda pixels: predictions, [page], "one")
+    predictions = np.zeros((1, 7, 8400), np.float32)
+    predictions[0, :, 7] = [100, 300, 40, 20, 0.1, 0, 0.8]  # a stamp about (100, 300)
+    predictions[0, :, 9] = [300, 300, 40, 20, 0, 0.9, 0]  # and what no label is for
+    three = checkpoints.Detector(None, ("signature", "logo", "stamp"), "grid", fit.Fit(640))
+    (seen,) = detector.find(lambda *_: predictions, three, [page], "one")
     np.testing.assert_allclose(seen.xyxy, [[160, 100, 240, 140]], atol=1e-3)
     np.testing.assert_array_equal(seen.class_ids, [1])
     np.testing.assert_allclose(seen.scores, [0.8])
 
 
+def test_rows_that_a_head_chose_are_compared_wherever_they_stand():
+    truth = np.array([[0, 0, 10, 10, 0.9, 0], [0, 0, 10, 10, 0.8, 1], [5, 5, 6, 6, 0.05, 0]])
+    moved = truth[[1, 0, 2]] + [[0, 0, 0, 0, 0, 0], [0, 0, 0.5, 0, -0.1, 0], [9, 0, 0, 0, 0, 0]]
+    assert detector.gap_of_chosen(moved, truth) == pytest.approx({"boxes": 0.5, "scores": 0.1})
+    lost = truth[truth[:, 5] == 0]
+    assert detector.gap_of_chosen(lost, truth)["boxes"] == float("inf")
+
+
 def test_a_page_that_is_no_image_is_named(tmp_path):
     (tmp_path / "page.jpg").write_bytes(b"hello")
     with pytest.raises(ValueError, match=r"page\.jpg: no image"):
-        detector.read_pixels(tmp_path / "page.jpg")
+        detector.read_page(tmp_path / "page.jpg")
 
 
 @pytest.mark.parametrize("off", [0.3, float("nan")])

@@ -40,3 +40,21 @@ def test_an_operation_without_an_older_form_is_refused_by_name(tmp_path):
     torch.onnx.export(col2im, (torch.rand(1, 8, 9),), onnx, dynamo=False, opset_version=18)
     with pytest.raises(ValueError, match=r"Col2Im is of opset 15, limit 14"):
         convert(onnx)
+
+
+class Put(torch.nn.Module):
+    """Sets the first and last row to 7."""
+
+    def forward(self, x):
+        x = x.clone()
+        x[torch.tensor([0, 3])] = 7
+        return x
+
+
+def test_an_update_of_places_is_that_of_opset_4_and_puts_alike(tmp_path):
+    graph = exported(tmp_path, Put(), (4, 3))
+    updates = [op for op in graph.get_ops() if op.get_type_name() == "ScatterNDUpdate"]
+    assert {opset(op) for op in updates} == {4}
+    x = torch.rand(4, 3)
+    served = ov.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(x.numpy())[0]
+    np.testing.assert_array_equal(served, Put()(x))

@@ -79,6 +79,7 @@ def test_the_detectors_settings_are_those_of_its_model_card():
     parameters = config_of("document_postprocess").parameters
     settings = {name: value.string_value for name, value in parameters.items()}
     assert settings.pop("classes").split(",") == card["classes"]
+    assert settings.pop("head") == card.get("head", "grid")
     chosen = {f"confidence_{name}": at for name, at in card["thresholds"]["confidence"].items()}
     chosen |= {name: card["thresholds"][name] for name in ("iou", "max_detections")}
     assert {name: float(value) for name, value in settings.items()} == chosen
@@ -101,7 +102,8 @@ def test_both_preprocess_steps_decode_alike():
 
 @pytest.mark.parametrize("model", MODELS)
 def test_the_repository_holds_nothing_but_what_triton_loads(model):
-    allowed = {"model.py", "decode.py", "model.xml", "model.bin", "model_card.json", ".gitkeep"}
+    code = {"model.py", "decode.py", "fit.py", "heads.py"}
+    allowed = code | {"model.xml", "model.bin", "model_card.json", ".gitkeep"}
     files = {
         path.name
         for path in (REPOSITORY / model).rglob("*")

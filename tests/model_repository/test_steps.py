@@ -21,14 +21,20 @@ def postprocess(step):
     return step("document_postprocess")
 
 
+@pytest.fixture(scope="module")
+def fit(preprocess):
+    """The way that YOLO's pages are fitted."""
+    return preprocess.Fit(SIDE)
+
+
 @pytest.fixture
 def defaults(postprocess):
     return postprocess.Thresholds(np.array([0.25, 0.4], np.float32), 0.5, 300)
 
 
-def test_an_a4_page_is_centred_between_two_margins(preprocess):
+def test_an_a4_page_is_centred_between_two_margins(preprocess, fit):
     # 1240 x 1754 at 640/1754: 452.45 wide, so 452, and (640 - 452) / 2 = 94 on the left
-    assert preprocess.letterbox(1240, 1754, SIDE) == (94, 0, 452, 640)
+    assert preprocess.letterbox(1240, 1754, fit) == (94, 0, 452, 640)
 
 
 @given(
@@ -36,30 +42,95 @@ def test_an_a4_page_is_centred_between_two_margins(preprocess):
     corner=st.tuples(st.floats(0, 1), st.floats(0, 1)),
 )
 def test_a_point_goes_through_the_letterbox_and_back_within_half_a_pixel(
-    preprocess, postprocess, size, corner
+    preprocess, postprocess, fit, size, corner
 ):
     page_size = np.array(size, np.int32)
-    box = np.array(preprocess.letterbox(*size, SIDE), np.float32)
+    box = np.array(preprocess.letterbox(*size, fit), np.float32)
     point = np.array(corner) * page_size
     sent = (point / page_size * box[2:] + box[:2]).astype(np.float32)
     (back,) = postprocess.to_page(np.tile(sent, 2)[None], box, page_size)
     assert np.abs(back - np.tile(point, 2)).max() < 0.5
 
 
-def test_the_page_lies_inside_the_letterbox_and_grey_around_it(preprocess):
+def test_the_page_lies_inside_the_letterbox_and_grey_around_it(preprocess, fit):
     page = np.zeros((100, 50, 3), np.uint8)
     page[..., 0] = 200  # red
-    pixels = preprocess.to_pixels(page, (160, 0, 320, 640), SIDE)
+    pixels = preprocess.to_pixels(page, (160, 0, 320, 640), fit)
     assert (pixels.shape, pixels.dtype) == ((1, SIDE, SIDE, 3), np.uint8)
     np.testing.assert_array_equal(pixels[0, :, 160:480], np.tile([200, 0, 0], (640, 320, 1)))
     assert set(np.unique(pixels[0, :, :160])) == set(np.unique(pixels[0, :, 480:])) == {114}
 
 
-def test_shrinking_averages_so_that_thin_lines_stay(preprocess):
+def test_shrinking_averages_so_that_thin_lines_stay(preprocess, fit):
     page = np.full((1280, 1280), 255, np.uint8)
     page[:, ::8] = 0  # one black column in eight: two columns of the page are one of the input
-    pixels = preprocess.to_pixels(page, (0, 0, SIDE, SIDE), SIDE)
+    pixels = preprocess.to_pixels(page, (0, 0, SIDE, SIDE), fit)
     assert pixels[0, 0, :8, 0].tolist() == [128, 255, 255, 255, 128, 255, 255, 255]
+
+
+def test_a_stretched_page_fills_the_square(preprocess):
+    # 1280 x 320 loses half its width and doubles its height
+    stretch = preprocess.Fit(SIDE, "stretch")
+    assert preprocess.letterbox(1280, 320, stretch) == (0, 0, SIDE, SIDE)
+    assert preprocess.scales(1280, 320, stretch) == (0.5, 2)
+
+
+def test_a_page_in_the_corner_keeps_its_shape_and_its_shorter_side_a_limit(preprocess):
+    # as transformers' processor of DETR: shorter side 800, unless the longer then is over 1333
+    corner = preprocess.Fit(1333, "corner", 800)
+    assert preprocess.letterbox(1000, 1250, corner) == (0, 0, 800, 1000)
+    assert preprocess.letterbox(1000, 4000, corner) == (0, 0, 333, 1333)
+
+
+def test_planes_are_the_same_pixels_between_0_and_1(preprocess):
+    page = np.zeros((4, 8, 3), np.uint8)
+    page[..., 2] = 51  # blue
+    planes = preprocess.to_pixels(page, (0, 2, 8, 4), preprocess.Fit(8, planes=True))
+    assert (planes.shape, planes.dtype) == ((1, 3, 8, 8), np.float32)
+    np.testing.assert_allclose(planes[0, :, 4, 4], [0, 0, 0.2], atol=1e-6)
+    np.testing.assert_allclose(planes[0, :, 0, 0], 114 / 255, atol=1e-6)
+
+
+def test_the_config_says_how_each_output_is_made(preprocess):
+    outputs = [
+        {"name": "pixels", "data_type": "TYPE_UINT8", "dims": ["1", "640", "640", "3"]},
+        {"name": "pixels_a", "data_type": "TYPE_FP32", "dims": ["1", "3", "96", "96"]},
+        {"name": "pixels_b", "data_type": "TYPE_UINT8", "dims": ["1", "1333", "1333", "3"]},
+        {"name": "page_size", "data_type": "TYPE_INT32", "dims": ["2"]},
+    ]
+    ways = {"fit_a": {"string_value": "stretch"}, "fit_b": {"string_value": "corner 800"}}
+    assert preprocess.fits_of({"output": outputs, "parameters": ways}) == {
+        "": preprocess.Fit(640),
+        "_a": preprocess.Fit(96, "stretch", planes=True),
+        "_b": preprocess.Fit(1333, "corner", 800),
+    }
+
+
+def test_a_head_that_chose_is_only_held_against_the_thresholds(postprocess):
+    rows = np.array(
+        [[0, 0, 9, 9, 0.3, 0], [0, 0, 9, 9, 0.5, 1], [1, 1, 9, 9, 0.9, 0], [2, 2, 9, 9, 0.6, 1]]
+    )
+    limits = postprocess.Thresholds(np.array([0.3, 0.6]), None, 2)
+    xyxy, scores, class_ids = postprocess.heads.end2end(rows, limits)
+    assert (scores.tolist(), class_ids.tolist()) == ([0.9, 0.6], [0, 1])
+    assert xyxy.tolist() == [[1, 1, 9, 9], [2, 2, 9, 9]]
+
+
+def test_a_query_stands_for_one_class_in_detr_and_for_each_in_conditional_detr(postprocess):
+    rows = np.array([[10, 20, 4, 6, 0.5, 0.4], [30, 40, 2, 2, 0.1, 0.7]])
+    limits = postprocess.Thresholds(np.array([0.4, 0.4]), None, 10)
+    one = postprocess.heads.queries(rows, limits)
+    assert (one[1].tolist(), one[2].tolist()) == ([0.7, 0.5], [1, 0])
+    assert one[0].tolist() == [[29, 39, 31, 41], [8, 17, 12, 23]]
+    each = postprocess.heads.query_classes(rows, limits)
+    assert (each[1].tolist(), each[2].tolist()) == ([0.7, 0.5, 0.4], [1, 0, 1])
+    assert each[0].tolist() == [[29, 39, 31, 41], [8, 17, 12, 23], [8, 17, 12, 23]]
+
+
+def test_overlap_is_no_parameter_of_a_head_without_nms(postprocess):
+    limits = postprocess.Thresholds(np.array([0.4, 0.4]), None, 10)
+    with pytest.raises(ValueError, match="parameter iou: unknown, known are confidence"):
+        postprocess.thresholds({"iou": 0.5}, CLASSES, limits, 300)
 
 
 def predictions_of(xyxy, scores):
@@ -77,7 +148,7 @@ def test_nms_keeps_what_torchvision_keeps(postprocess, seed, iou):
     scores = random.permutation(1200).reshape(600, 2) / 1200  # no ties
     limits = postprocess.Thresholds(np.array([0.3001, 0.6001], np.float32), iou, 8400)
 
-    found = postprocess.detect(predictions_of(xyxy, scores), limits)
+    found = postprocess.heads.grid(predictions_of(xyxy, scores), limits)
 
     best, class_ids = torch.tensor(scores).max(1)
     kept = torch.nonzero(best >= torch.tensor([0.3001, 0.6001])[class_ids])[:, 0]
@@ -92,13 +163,13 @@ def test_a_threshold_of_zero_considers_the_best_thousand(postprocess):
     scores = np.random.default_rng(0).permutation(3000).reshape(1500, 2) / 3000
     limits = postprocess.Thresholds(np.zeros(2, np.float32), 0.5, 8400)
     xyxy = np.hstack([corner, corner, corner + 10, corner + 10])
-    found = postprocess.detect(predictions_of(xyxy, scores), limits)
+    found = postprocess.heads.grid(predictions_of(xyxy, scores), limits)
     np.testing.assert_allclose(found[1], np.sort(scores.max(1))[:-1001:-1], atol=1e-6)
 
 
 def test_no_detection_is_an_empty_array_of_the_right_shape(postprocess, defaults):
     nothing = np.zeros((6, 8400), np.float32)
-    xyxy, scores, class_ids = postprocess.detect(nothing, defaults)
+    xyxy, scores, class_ids = postprocess.heads.grid(nothing, defaults)
     assert (xyxy.shape, scores.shape, class_ids.shape) == ((0, 4), (0,), (0,))
     page = postprocess.to_page(xyxy, np.array([94, 0, 452, 640]), np.array([1240, 1754]))
     assert page.shape == (0, 4)
@@ -114,9 +185,9 @@ def test_only_the_best_of_max_detections_come(postprocess):
     xyxy = np.array([[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10.0]])
     scores = np.array([[0.5, 0], [0.9, 0], [0.7, 0]])
     limits = postprocess.Thresholds(np.array([0.1, 0.1], np.float32), 0.5, 2)
-    assert postprocess.detect(predictions_of(xyxy, scores), limits)[1].tolist() == pytest.approx(
-        [0.9, 0.7]
-    )
+    assert postprocess.heads.grid(predictions_of(xyxy, scores), limits)[
+        1
+    ].tolist() == pytest.approx([0.9, 0.7])
 
 
 def test_a_class_threshold_beats_the_common_one_beats_the_models(postprocess, defaults):

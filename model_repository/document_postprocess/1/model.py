@@ -1,6 +1,6 @@
 """document_postprocess: detector output -> boxes on the page that was sent.
 
-predictions  FP32 [1, 4 + C, A]  centre x, centre y, width, height in input pixels, C scores
+predictions  FP32 [1, ...]       in the form of the detector's head, as heads.py says
 letterbox    FP32 [4]            pad_x, pad_y, width, height of the page in the input
 page_size    INT32 [2]           width, height of the page that was sent
 boxes        FP32 [N, 4]         x0, y0, x1, y1 in pixels of that page, best score first
@@ -9,33 +9,30 @@ labels       STRING [N]
 page_size    INT32 [2]           as it came: Triton 24.10 fails a request for outputs of an
                                  ensemble's earlier step alone, so the last step gives them all
 
-Request parameters: confidence (all classes), confidence_<class>, iou, max_detections. Those left
-out come from config.pbtxt, which export fills from the model card.
+Request parameters: confidence (all classes), confidence_<class>, max_detections, and iou where the
+head is a grid. Those left out come from config.pbtxt, which export fills from the model card, like
+`head` and `classes`. Each detector has such a step, with settings of its own and this same code.
 """
 
 import json
-from typing import NamedTuple
 
-import cv2
+import heads
 import numpy as np
 import triton_python_backend_utils as pb_utils
+from heads import Thresholds, to_page
 
-MAX_CANDIDATES = 1000  # NMS takes their square: all 8400 anchors, asked for by 0, took 0.5 s
-
-
-class Thresholds(NamedTuple):
-    confidence: np.ndarray  # (C,) float32, lowest score per class
-    iou: float  # overlap above which the weaker of two boxes of a class goes
-    max_detections: int
+KINDS = ("grid", "end2end", "queries", "query_classes")  # functions of heads.py
 
 
-def thresholds(sent: dict, classes: list[str], defaults: Thresholds, anchors: int) -> Thresholds:
+def thresholds(sent: dict, classes: list[str], defaults: Thresholds, rows: int) -> Thresholds:
     """`defaults` with the request's parameters put over them.
 
     Raises ValueError for an unknown parameter, a confidence or iou that is no number in [0, 1],
-    a max_detections that is no whole number in [1, anchors].
+    a max_detections that is no whole number in [1, rows].
     """
-    known = ["confidence", *(f"confidence_{name}" for name in classes), "iou", "max_detections"]
+    known = ["confidence", *(f"confidence_{name}" for name in classes), "max_detections"]
+    if defaults.iou is not None:
+        known.append("iou")
     for name in sent:
         if name not in known:
             raise ValueError(f"parameter {name}: unknown, known are {', '.join(known)}")
@@ -47,8 +44,8 @@ def thresholds(sent: dict, classes: list[str], defaults: Thresholds, anchors: in
             confidence[class_id] = _fraction(key, sent[key])
     iou = _fraction("iou", sent["iou"]) if "iou" in sent else defaults.iou
     most = sent.get("max_detections", defaults.max_detections)
-    if isinstance(most, bool) or not isinstance(most, int) or not 1 <= most <= anchors:
-        raise ValueError(f"parameter max_detections: {most!r}, limit a whole number 1 to {anchors}")
+    if isinstance(most, bool) or not isinstance(most, int) or not 1 <= most <= rows:
+        raise ValueError(f"parameter max_detections: {most!r}, limit a whole number 1 to {rows}")
     return Thresholds(confidence, iou, most)
 
 
@@ -59,47 +56,21 @@ def _fraction(name: str, value) -> float:
     return float(value)
 
 
-def detect(
-    predictions: np.ndarray, limits: Thresholds
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(4 + C, A) predictions -> xyxy (N, 4) in input pixels, scores (N,), class_ids (N,).
-
-    An anchor stands for its best class alone. Greedy NMS within each class, among the best
-    MAX_CANDIDATES; best score first.
-    """
-    class_scores = predictions[4:]
-    class_ids = class_scores.argmax(0)
-    scores = class_scores.max(0)
-    (kept,) = np.nonzero(scores >= limits.confidence[class_ids])
-    if len(kept) > MAX_CANDIDATES:
-        kept = kept[np.argpartition(-scores[kept], MAX_CANDIDATES)[:MAX_CANDIDATES]]
-    centre, size = predictions[:2, kept].T, predictions[2:4, kept].T
-    top_left = centre - size / 2
-    scores, class_ids = scores[kept], class_ids[kept]
-    best = cv2.dnn.NMSBoxesBatched(np.hstack([top_left, size]), scores, class_ids, -1.0, limits.iou)
-    best = np.asarray(best, np.intp)[: limits.max_detections]
-    xyxy = np.hstack([top_left, top_left + size])
-    return xyxy[best], scores[best], class_ids[best]
-
-
-def to_page(xyxy: np.ndarray, letterbox: np.ndarray, page_size: np.ndarray) -> np.ndarray:
-    """(N, 4) xyxy in input pixels -> pixels of the page, cut at its edges."""
-    pad, fitted = letterbox[:2], letterbox[2:]
-    page = (xyxy.reshape(-1, 2, 2) - pad) * (page_size / fitted)
-    return np.clip(page, 0, page_size).reshape(-1, 4).astype(np.float32)
-
-
 class TritonPythonModel:
     def initialize(self, args):
-        parameters = {
-            name: value["string_value"]
-            for name, value in json.loads(args["model_config"])["parameters"].items()
-        }
+        config = json.loads(args["model_config"])
+        parameters = {name: value["string_value"] for name, value in config["parameters"].items()}
+        if parameters["head"] not in KINDS:
+            raise pb_utils.TritonModelException(
+                f"parameter head: {parameters['head']!r}, known are {', '.join(KINDS)}"
+            )
+        self.detect = getattr(heads, parameters["head"])
+        self.anchors_last = parameters["head"] == "grid"
         self.classes = parameters["classes"].split(",")
         self.labels = np.array(self.classes, np.object_)
         self.defaults = Thresholds(
             np.array([parameters[f"confidence_{name}"] for name in self.classes], np.float32),
-            float(parameters["iou"]),
+            float(parameters["iou"]) if self.anchors_last else None,
             int(parameters["max_detections"]),
         )
 
@@ -113,12 +84,13 @@ class TritonPythonModel:
             for name in ("predictions", "letterbox", "page_size")
         )
         sent = json.loads(request.parameters() or "{}")
+        rows = predictions.shape[2 if self.anchors_last else 1]
         try:
-            limits = thresholds(sent, self.classes, self.defaults, predictions.shape[2])
+            limits = thresholds(sent, self.classes, self.defaults, rows)
         except ValueError as error:
             refusal = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
             return pb_utils.InferenceResponse([], refusal)
-        xyxy, scores, class_ids = detect(predictions[0], limits)
+        xyxy, scores, class_ids = self.detect(predictions[0], limits)
         return pb_utils.InferenceResponse(
             [
                 pb_utils.Tensor("boxes", to_page(xyxy, letterbox, page_size)),

@@ -1,67 +1,65 @@
-"""document_preprocess: encoded page -> detector input.
+"""document_preprocess: encoded page -> input of any detector in the repository.
 
 image      STRING [1]               an image file, or its base64 text
 pixels     UINT8 [1, S, S, 3]       RGB, the page centred on grey; scaling lives in the graph
 letterbox  FP32 [4]                 pad_x, pad_y, width, height of the page in `pixels`
 page_size  INT32 [2]                width, height of the page that was sent, upright
+
+A detector that wants another size or way has two more outputs in config.pbtxt, `pixels_X` and
+`letterbox_X`, and the parameter `fit_X`: letterbox, stretch, corner, or corner and the pixels of
+the shorter side. FP32 [1, 3, S, S] is RGB in [0, 1]. A request is given what its ensemble takes.
 """
 
 import json
 
-import cv2
 import numpy as np
 import triton_python_backend_utils as pb_utils
 from decode import open_image, read_pixels
-
-PADDING = 114  # the grey that YOLO is trained with
-
-
-def letterbox(width: int, height: int, side: int) -> tuple[int, int, int, int]:
-    """pad_x, pad_y, width, height in whole pixels of a page fitted into a square of `side`."""
-    scale = side / max(width, height)
-    fitted_width = max(1, round(width * scale))
-    fitted_height = max(1, round(height * scale))
-    return (side - fitted_width) // 2, (side - fitted_height) // 2, fitted_width, fitted_height
+from fit import Fit, letterbox, scales, to_pixels
 
 
-def to_pixels(page: np.ndarray, box: tuple[int, int, int, int], side: int) -> np.ndarray:
-    """(H, W) or (H, W, 3) uint8 page -> (1, side, side, 3) uint8 RGB, the page inside `box`."""
-    pad_x, pad_y, width, height = box
-    # AREA keeps thin strokes when it shrinks; to enlarge it would repeat pixels
-    shrinks = page.shape[1] > width or page.shape[0] > height
-    fitted = cv2.resize(
-        page, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    )
-    pixels = np.full((1, side, side, 3), PADDING, np.uint8)
-    inside = pixels[0, pad_y : pad_y + height, pad_x : pad_x + width]
-    inside[:] = fitted if fitted.ndim == 3 else fitted[..., None]
-    return pixels
+def fits_of(config: dict) -> dict[str, Fit]:
+    """What follows `pixels` in an output's name -> how that output is made."""
+    fits = {}
+    for output in config["output"]:
+        name, suffix = output["name"][: len("pixels")], output["name"][len("pixels") :]
+        if name != "pixels":
+            continue
+        asked = config.get("parameters", {}).get(f"fit{suffix}", {"string_value": "letterbox"})
+        way, *shortest = asked["string_value"].split()
+        planes = output["data_type"] == "TYPE_FP32"
+        side = int(output["dims"][2])  # of [1, S, S, 3] and [1, 3, S, S]
+        fits[suffix] = Fit(side, way, int(shortest[0]) if shortest else 0, planes)
+    return fits
 
 
-def respond(request, side: int):
-    """One request's response: three tensors, or INVALID_ARGUMENT with the reason."""
+def respond(request, fits: dict[str, Fit]):
+    """One request's response: the tensors asked for, or INVALID_ARGUMENT with the reason."""
+    asked = set(request.requested_output_names())
+    wanted = {
+        suffix: fit
+        for suffix, fit in fits.items()
+        if asked & {f"pixels{suffix}", f"letterbox{suffix}"}
+    }
     sent = pb_utils.get_input_tensor_by_name(request, "image").as_numpy()[0]
     try:
         file, header = open_image(sent)
-        shrink = min(1.0, side / max(header.size))
-        page, size = read_pixels(file, header, shrink, grey=False)
+        shrink = max((max(scales(*header.size, fit)) for fit in wanted.values()), default=0.0)
+        page, size = read_pixels(file, header, min(1.0, shrink), grey=False)
     except ValueError as error:
         refusal = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
         return pb_utils.InferenceResponse([], refusal)
-    box = letterbox(*size, side)
-    return pb_utils.InferenceResponse(
-        [
-            pb_utils.Tensor("pixels", to_pixels(page, box, side)),
-            pb_utils.Tensor("letterbox", np.array(box, np.float32)),
-            pb_utils.Tensor("page_size", np.array(size, np.int32)),
-        ]
-    )
+    tensors = [pb_utils.Tensor("page_size", np.array(size, np.int32))]
+    for suffix, fit in wanted.items():
+        box = letterbox(*size, fit)
+        tensors.append(pb_utils.Tensor(f"pixels{suffix}", to_pixels(page, box, fit)))
+        tensors.append(pb_utils.Tensor(f"letterbox{suffix}", np.array(box, np.float32)))
+    return pb_utils.InferenceResponse(tensors)
 
 
 class TritonPythonModel:
     def initialize(self, args):
-        outputs = json.loads(args["model_config"])["output"]
-        self.side = next(int(o["dims"][1]) for o in outputs if o["name"] == "pixels")
+        self.fits = fits_of(json.loads(args["model_config"]))
 
     def execute(self, requests):
-        return [respond(request, self.side) for request in requests]
+        return [respond(request, self.fits) for request in requests]

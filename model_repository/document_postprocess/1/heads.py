@@ -1,0 +1,87 @@
+"""What a detector's graph says -> boxes, by the kind of its head.
+
+grid     predictions (4 + C, A): centre x, centre y, width, height in input pixels, C scores for
+         each of A anchors, which overlap: YOLOv8, YOLO11, YOLO12
+end2end  predictions (N, 6): x0, y0, x1, y1 in input pixels, score, class: YOLOv10, YOLO26, RT-DETR
+queries  predictions (Q, 4 + C): centre x, centre y, width, height in input pixels, C scores for
+         each of Q queries, which do not overlap: DETR; query_classes: Conditional DETR
+
+Each function gives xyxy (N, 4) in input pixels, scores (N,) and class_ids (N,), best score first.
+"""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+MAX_CANDIDATES = 1000  # NMS takes their square: all 8400 anchors, asked for by 0, took 0.5 s
+
+Boxes = tuple[np.ndarray, np.ndarray, np.ndarray]  # xyxy, scores, class_ids
+
+
+class Thresholds(NamedTuple):
+    confidence: np.ndarray  # (C,) float32, lowest score per class
+    iou: float | None  # overlap above which the weaker of two boxes of a class goes; grid alone
+    max_detections: int
+
+
+def grid(predictions: np.ndarray, limits: Thresholds) -> Boxes:
+    """An anchor stands for its best class alone. Greedy NMS within each class, among the best
+    MAX_CANDIDATES.
+    """
+    class_scores = predictions[4:]
+    class_ids = class_scores.argmax(0)
+    scores = class_scores.max(0)
+    (kept,) = np.nonzero(scores >= limits.confidence[class_ids])
+    if len(kept) > MAX_CANDIDATES:
+        kept = kept[np.argpartition(-scores[kept], MAX_CANDIDATES)[:MAX_CANDIDATES]]
+    centre, size = predictions[:2, kept].T, predictions[2:4, kept].T
+    top_left = centre - size / 2
+    scores, class_ids = scores[kept], class_ids[kept]
+    best = cv2.dnn.NMSBoxesBatched(np.hstack([top_left, size]), scores, class_ids, -1.0, limits.iou)
+    best = np.asarray(best, np.intp)[: limits.max_detections]
+    xyxy = np.hstack([top_left, top_left + size])
+    return xyxy[best], scores[best], class_ids[best]
+
+
+def end2end(predictions: np.ndarray, limits: Thresholds) -> Boxes:
+    """The graph has chosen among its boxes; what is left is the threshold."""
+    scores, class_ids = predictions[:, 4], predictions[:, 5].astype(np.intp)
+    best = _best(scores, scores >= limits.confidence[class_ids], limits.max_detections)
+    return predictions[best, :4], scores[best], class_ids[best]
+
+
+def queries(predictions: np.ndarray, limits: Thresholds) -> Boxes:
+    """A query stands for its best class alone."""
+    class_ids = predictions[:, 4:].argmax(1)
+    scores = predictions[:, 4:].max(1)
+    best = _best(scores, scores >= limits.confidence[class_ids], limits.max_detections)
+    return _corners(predictions[best, :4]), scores[best], class_ids[best]
+
+
+def query_classes(predictions: np.ndarray, limits: Thresholds) -> Boxes:
+    """A query stands for each class that it scores high enough."""
+    scores = predictions[:, 4:]
+    kept = scores >= limits.confidence
+    best = _best(scores.ravel(), kept.ravel(), limits.max_detections)
+    query, class_ids = np.divmod(best, scores.shape[1])
+    return _corners(predictions[query, :4]), scores[query, class_ids], class_ids
+
+
+def _corners(boxes: np.ndarray) -> np.ndarray:
+    """(N, 4) centre x, centre y, width, height -> xyxy."""
+    centre, size = boxes[:, :2], boxes[:, 2:]
+    return np.hstack([centre - size / 2, centre + size / 2])
+
+
+def _best(scores: np.ndarray, kept: np.ndarray, most: int) -> np.ndarray:
+    """Where the best of the kept scores (N,) stand, at most `most`."""
+    (places,) = np.nonzero(kept)
+    return places[np.argsort(-scores[places], kind="stable")[:most]]
+
+
+def to_page(xyxy: np.ndarray, letterbox: np.ndarray, page_size: np.ndarray) -> np.ndarray:
+    """(N, 4) xyxy in input pixels -> pixels of the page, cut at its edges."""
+    pad, fitted = letterbox[:2], letterbox[2:]
+    page = (xyxy.reshape(-1, 2, 2) - pad) * (page_size / fitted)
+    return np.clip(page, 0, page_size).reshape(-1, 4).astype(np.float32)
