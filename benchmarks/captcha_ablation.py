@@ -179,9 +179,9 @@ def choices(images: Images, test: Images, config: TrainConfig, out: Path) -> dic
             # as many steps as the whole set gets, so that only the variety differs
             epochs = round(config.epochs * len(images) / size)
             few = first(images, size)
-            longer = dict(epochs=epochs, patience=epochs)
-            own = trained(run(f"size-{size}"), few, replace(config, **longer))
-            theirs = trained(run(f"published-{size}"), few, replace(published, **longer))
+            longer = replace(config, epochs=epochs, patience=epochs)
+            own = trained(run(f"size-{size}"), few, longer)
+            theirs = trained(run(f"published-{size}"), few, replace(longer, columns=0))
             found[f"{size} images"] = scored(own, test)
             found[f"published heads, {size} images"] = scored(theirs, test)
     return found | graphs(base, images, test)

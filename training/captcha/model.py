@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -118,7 +119,8 @@ def feature_maps(backbone: str) -> nn.Module:
 
     ValueError if there is none.
     """
-    strides = timm.create_model(backbone, features_only=True).feature_info.reduction()
+    layers: Any = timm.create_model(backbone, features_only=True)
+    strides = layers.feature_info.reduction()
     if STRIDE not in strides:
         raise ValueError(f"backbone {backbone}: maps of strides {strides}, {STRIDE} is needed")
     return timm.create_model(
