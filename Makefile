@@ -5,7 +5,8 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check -q
 UV := $(VENV)/bin/uv pip install -q --python $(VENV)/bin/python
 CODE := server backends model_repository client export training benchmarks tests
 
-.PHONY: help demo serve test lint format train-captcha train-detector clean
+.PHONY: help demo serve test lint format train-captcha train-detector \
+	bench bench-ui bench-check clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
@@ -35,6 +36,17 @@ REAL ?=
 train-detector: $(VENV)/test  ## make the detector again from seeds; REAL=folder of real pages
 	training/detector/again.sh runs/detector $(REAL)
 
+bench: $(VENV)/bench  ## measure speed against limits and peers (20 minutes); CHECKPOINT=best.pt
+	$(VENV)/bin/python -m benchmarks.bench $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT))
+
+bench-ui: $(VENV)/bench  ## load a running server (make serve) from locust's web page, port 8089
+	$(VENV)/bin/python -m benchmarks.make_corpus --out runs/corpus
+	PYTHONPATH=. $(VENV)/bin/locust -f benchmarks/locustfile.py --class-picker \
+	  --host 127.0.0.1:8001 --web-host 127.0.0.1
+
+bench-check: $(VENV)/bench  ## has serving become slower than benchmarks/baseline.json? (2 minutes)
+	$(VENV)/bin/python -m benchmarks.check
+
 clean:  ## remove the environment and the demo's pictures
 	rm -rf $(VENV) demo
 
@@ -54,4 +66,10 @@ $(VENV)/test: requirements/train.txt requirements/test.txt requirements/override
 	$(PIP) install uv==0.13.8
 	$(UV) --override requirements/overrides.txt \
 	  -r requirements/serve.txt -r requirements/train.txt -r requirements/test.txt
+	@touch $@
+
+# one call, so that no pin of the environment moves
+$(VENV)/bench: requirements/bench.txt $(VENV)/test
+	$(UV) --override requirements/overrides.txt -r requirements/serve.txt -r requirements/train.txt \
+	  -r requirements/test.txt -r requirements/bench.txt
 	@touch $@

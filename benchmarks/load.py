@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.corpus import MIX
 
 ROOT = Path(__file__).resolve().parents[1]
-WARM_UP_S = 1.0  # left out of every figure
+WARM_UP = 0.2  # share of a run's time that is left out of its figures
 STOP_TIMEOUT_S = 60  # for answers under way when the time is up
 PERCENTILES = (50, 90, 95, 99)
 
@@ -25,7 +25,7 @@ class Load:
     """What locust does. `rate` > 0, in files a second, makes the loop open."""
 
     users: int = 1
-    seconds: int = 10  # including the warm-up; 0 with `requests`
+    seconds: int = 10  # including start and warm-up; without meaning if `requests`
     rate: float = 0
     requests: int = 0  # stop after so many
     kind: str = MIX
@@ -45,6 +45,7 @@ def run(load: Load, url: str, corpus: Path) -> dict:
             cwd=ROOT,
             capture_output=True,
             text=True,
+            timeout=None if load.requests else load.seconds + 2 * STOP_TIMEOUT_S,
             check=False,  # it exits 1 if a request failed, which the figures tell
         )
         if not records.exists():
@@ -78,23 +79,24 @@ def command_line(load: Load, url: str, corpus: Path, records: Path) -> list[str]
     return [sys.executable, "-m", "locust", *flags, *words, loop]
 
 
-def figures(requests: Sequence[Row], warm_up_s: float = WARM_UP_S) -> dict:
+def figures(requests: Sequence[Row]) -> dict:
     """Latency percentiles in ms, right answers a second, and failures, after the warm-up.
 
-    Requests count from the first that was due `warm_up_s` after the very first, to the last that
-    was due; answers a second are those that came in that time. ValueError if none is left.
+    Requests count if they were due after WARM_UP of the time between the first and the last;
+    answers a second are those that came in the rest of that time. ValueError under two requests.
     """
     due = np.array([row[1] for row in requests])
     latency = np.array([row[2] for row in requests])
     right = np.array([not row[3] for row in requests])
-    begin, end = due.min() + warm_up_s, due.max()
+    if len(set(due.tolist())) < 2:
+        raise ValueError(f"{len(requests)} requests, too few for any figure")
+    begin, end = due.min() + WARM_UP * np.ptp(due), due.max()
     counted = due >= begin
-    if not counted.any() or end <= begin:
-        raise ValueError(f"{len(requests)} requests in {end - due.min():.1f} s, none after warm-up")
     came = due + latency / 1000
     in_time = right & (came >= begin) & (came <= end)
     wrong = [row[3] for row in requests if row[3]]
     return {
+        "all_requests": len(requests),  # with the warm-up's
         "requests": int(counted.sum()),
         "throughput": float(in_time.sum() / (end - begin)),
         "failures": len(wrong),

@@ -138,21 +138,21 @@ class Sender(User):
 
     def send(self, sample: Sample, due: float) -> None:
         """Ask for one file that was due at `due`, on the clock of time.perf_counter."""
-        error: Exception | None = None
+        wrong = ""
         try:
             answer = self.server.ask(sample, self.images[sample.name])
-            if not self.options.unchecked and (wrong := mistake(sample, answer)):
-                error = AssertionError(wrong)
-        except Exception as failure:  # whatever it is, locust counts it
-            error = failure
+            if not self.options.unchecked:
+                wrong = mistake(sample, answer)
+        except Exception as error:  # whatever it is, it counts
+            wrong = repr(error)  # the error itself would keep the channel, see on_stop
         latency = (time.perf_counter() - due) * 1000  # ms
-        RECORDS.append((sample.kind, due, latency, "" if error is None else repr(error)))
+        RECORDS.append((sample.kind, due, latency, wrong))
         self.environment.events.request.fire(
             request_type=self.options.protocol,
             name=sample.kind,
             response_time=latency,
             response_length=0,
-            exception=error,
+            exception=wrong or None,
         )
 
 

@@ -8,7 +8,7 @@ Files that are there stay; the answers are made anew, with the weights that are 
 import argparse
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -66,7 +66,7 @@ def encoded(image: Image.Image, form: str, **settings) -> bytes:
 
 def photographed(index: int, seed: int) -> bytes:
     """A phone's 12-megapixel JPEG, stored sideways with an EXIF orientation."""
-    page = drawn_page(index, seed, max(PHONE), scan.SOURCES["phone"]).resize(PHONE)
+    page = drawn_page(index, seed, max(PHONE) // 2, scan.SOURCES["phone"]).resize(PHONE)
     grain = scan.sensor_noise(np.asarray(page), GRAIN, np.random.default_rng(index))
     exif = Image.Exif()
     exif[ORIENTATION] = TURNED
@@ -119,22 +119,24 @@ def answerer() -> Callable[[str, str, bytes], Sample]:
     return answer
 
 
-def write(out: Path, files: int = FILES, seed: int = 5) -> list[Sample]:
+def write(
+    out: Path, files: int = FILES, seed: int = 5, kinds: Sequence[str] = tuple(SHARES)
+) -> list[Sample]:
     """Files of each kind under `out`, drawn where missing, and corpus.json.
 
     Pages on which nothing is surely found are passed over; ValueError if TRIES give too few.
     """
     cv2.setNumThreads(1)
     out.mkdir(parents=True, exist_ok=True)
-    settings = {"files": files, "seed": seed}
+    settings = {"files": files, "seed": seed, "kinds": list(kinds)}
     answer = answerer()
     if _drawn_with(out) != settings:
         for old in out.glob("*_[0-9]*.*"):
             old.unlink()
-        for kind in tqdm(SHARES, desc="corpus"):
+        for kind in tqdm(kinds, desc="corpus"):
             _draw(out, kind, files, seed, answer)
         (out / "drawn.json").write_text(json.dumps(settings) + "\n")
-    names = sorted(path for kind in SHARES for path in out.glob(f"{kind}_*"))
+    names = sorted(path for kind in kinds for path in out.glob(f"{kind}_*"))
     made = [answer(path.name, path.stem.rpartition("_")[0], path.read_bytes()) for path in names]
     save(out, made)
     return made
