@@ -39,9 +39,11 @@ def bare(graph: Path, hint: str, seconds: int) -> dict[str, float]:
     """
     app = Path(sys.executable).parent / "benchmark_app"
     with tempfile.TemporaryDirectory() as folder:
-        options = ["-m", graph, "-d", "CPU", "-hint", hint, "-t", str(seconds)]
+        options = ["-m", str(graph), "-d", "CPU", "-hint", hint, "-t", str(seconds)]
         report = ["-json_stats", "-report_type", "no_counters", "-report_folder", folder]
-        done = subprocess.run([app, *options, *report], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [str(app), *options, *report], capture_output=True, text=True, check=False
+        )
         if done.returncode:
             raise RuntimeError(f"benchmark_app: {done.stdout[-1000:]}{done.stderr[-1000:]}")
         found = json.loads((Path(folder) / "benchmark_report.json").read_text())
@@ -56,7 +58,7 @@ def timed(work: Callable[[Any], Any], values: Sequence[Any], seconds: float) -> 
     """Latencies in ms of `work` on the values in turn, for so many seconds; all once at least."""
     for value in values[:WARM_UP]:
         work(value)
-    times = []
+    times: list[float] = []
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(times) < len(values):
         value = values[len(times) % len(values)]

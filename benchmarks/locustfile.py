@@ -11,6 +11,7 @@ one was due, so that waiting cannot hide. A wrong answer is a failure. This file
 know no torch: locust patches the process for gevent first.
 """
 
+import gc
 import http.client
 import itertools
 import json
@@ -23,6 +24,7 @@ import gevent
 import grpc.experimental.gevent as grpc_gevent
 import numpy as np
 from locust import User, constant, events, task
+from locust.runners import WorkerRunner
 
 from benchmarks.corpus import MIX, SHARES, Sample, drawn, load, mistake
 from countersign import Client, Detections, Reading
@@ -55,7 +57,8 @@ def _(environment, **_):
     if environment.parsed_options.protocol == "http":
         # one for all users: its event loop takes the only thread that gevent leaves
         HTTP_CLIENTS.append(Client(environment.host, protocol="http"))
-    if environment.parsed_options.requests:
+    counts = not isinstance(environment.runner, WorkerRunner)  # the master counts for its workers
+    if counts and environment.parsed_options.requests:
         gevent.spawn(_stop_after, environment, environment.parsed_options.requests)
 
 
@@ -122,6 +125,7 @@ class Sender(User):
     """What both loops do: hold a connection, send a file, record how it went."""
 
     abstract = True
+    host: str  # host:port of the endpoint
 
     def on_start(self) -> None:
         self.options = self.environment.parsed_options
@@ -134,7 +138,8 @@ class Sender(User):
 
     def on_stop(self) -> None:
         self.server.close()
-        del self.server  # a channel that is collected after gevent ended hangs the process
+        del self.server
+        gc.collect()  # a channel that is collected after gevent ended hangs the process
 
     def send(self, sample: Sample, due: float) -> None:
         """Ask for one file that was due at `due`, on the clock of time.perf_counter."""
@@ -144,7 +149,7 @@ class Sender(User):
             if not self.options.unchecked:
                 wrong = mistake(sample, answer)
         except Exception as error:  # whatever it is, it counts
-            wrong = repr(error)  # the error itself would keep the channel, see on_stop
+            wrong = repr(error)
         latency = (time.perf_counter() - due) * 1000  # ms
         RECORDS.append((sample.kind, due, latency, wrong))
         self.environment.events.request.fire(

@@ -58,9 +58,10 @@ def read_targets(path: Path = TARGETS) -> dict[str, dict]:
 def against_targets(rows: Rows, targets: Mapping[str, dict]) -> list[Verdict]:
     """The rows that have a target, in the targets' order."""
     return [
-        judged(row, rows[row], own.get("at_most", own.get("at_least")), "at_most" in own)
+        judged(row, rows[row], own[side], side == "at_most")
         for row, own in targets.items()
-        if row in rows
+        for side in ("at_most", "at_least")
+        if row in rows and side in own
     ]
 
 

@@ -5,6 +5,7 @@ python -m benchmarks.peers.fastapi_ultralytics --onnx usual.onnx --port 8100
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,7 +19,7 @@ CONFIDENCE, IOU = 0.43, 0.5  # about the served operating point
 def service(onnx: Path) -> FastAPI:
     """POST a file to /predict; GET /health says when it is up."""
     app = FastAPI()
-    model = YOLO(onnx, task="detect")
+    model: Any = YOLO(onnx, task="detect")
     model.predict(np.zeros((640, 640, 3), np.uint8), verbose=False)  # loads the weights
 
     @app.post("/predict")

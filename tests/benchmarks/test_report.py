@@ -49,7 +49,7 @@ def found() -> dict:
             "open": {"0.7": load(42, 40), "1.2": load(57, 900)},
             "cpu_ms": {"a4_150_jpeg": spent | {"load generator": 3.0}},
             "soak": load(60, 130),
-            "memory": [(1, 50, 10), (2, 100, 20), (3, 101, 20), (4, 103, 20)],
+            "memory": [(0.5, 50, 10), (2, 100, 20), (3, 101, 20), (4, 103, 20)],
         },
         "turns": {
             "served": [own, own],
