@@ -5,7 +5,8 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check -q
 UV := $(VENV)/bin/uv pip install -q --python $(VENV)/bin/python
 CODE := server backends model_repository client export training benchmarks tests
 
-.PHONY: help demo serve test lint format train-captcha train-detector compare-detectors clean
+.PHONY: help demo serve test lint format train-captcha train-detector compare-detectors \
+	bench bench-ui bench-check clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
@@ -28,7 +29,7 @@ format: $(VENV)/test  ## let ruff rewrite the code
 	$(VENV)/bin/ruff check --fix $(CODE)
 	$(VENV)/bin/ruff format $(CODE)
 
-train-captcha: $(VENV)/test  ## make the CAPTCHA weights again from seeds (1.5 hours on 2 cores)
+train-captcha: $(VENV)/test  ## make the CAPTCHA weights again from seeds (40 minutes on 2 cores)
 	training/captcha/again.sh runs/captcha
 
 REAL ?=
@@ -38,6 +39,17 @@ train-detector: $(VENV)/test  ## make the detector again from seeds; REAL=folder
 PAGES ?=
 compare-detectors: $(VENV)/test  ## AP50 and recall against latency of all that a server has; PAGES=folder
 	$(VENV)/bin/python -m benchmarks.compare_detectors --pages $(PAGES) --out runs/compare
+
+bench: $(VENV)/test  ## measure speed against limits and peers (20 minutes); CHECKPOINT=best.pt
+	$(VENV)/bin/python -m benchmarks.bench $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT))
+
+bench-ui: $(VENV)/test  ## load a running server (make serve) from locust's web page, port 8089
+	$(VENV)/bin/python -m benchmarks.make_corpus --out runs/corpus
+	PYTHONPATH=. $(VENV)/bin/locust -f benchmarks/locustfile.py --class-picker \
+	  --host 127.0.0.1:8001 --web-host 127.0.0.1
+
+bench-check: $(VENV)/test  ## has serving become slower than benchmarks/baseline.json? (2 minutes)
+	$(VENV)/bin/python -m benchmarks.check
 
 clean:  ## remove the environment and the demo's pictures
 	rm -rf $(VENV) demo
@@ -54,8 +66,9 @@ $(VENV)/serve: requirements/serve.txt requirements/triton.txt client/pyproject.t
 	@touch $@
 
 # uv, since pip may pair torch and torchvision of different builds, and cannot override a dependency
-$(VENV)/test: requirements/train.txt requirements/test.txt requirements/overrides.txt $(VENV)/serve
+$(VENV)/test: requirements/train.txt requirements/bench.txt requirements/test.txt \
+	  requirements/overrides.txt $(VENV)/serve
 	$(PIP) install uv==0.13.8
 	$(UV) --override requirements/overrides.txt \
-	  -r requirements/serve.txt -r requirements/train.txt -r requirements/test.txt
+	  -r requirements/serve.txt -r requirements/train.txt -r requirements/bench.txt -r requirements/test.txt
 	@touch $@
