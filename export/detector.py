@@ -187,15 +187,19 @@ def worst_gap(
 
 
 def quantised(detector: Detector, model: ov.Model, pages: Sequence[Labelled]) -> ov.Model:
-    """The graph in INT8, calibrated on the pages; box decoding and the scores' end stay float."""
+    """The graph in INT8, calibrated on the pages."""
     some = pages[:: max(1, len(pages) // CALIBRATION)]
     data = nncf.Dataset([fitted(read_page(page.path), detector.fit)[0] for page in some])
-    last = rf".*model\.{detector.last_block}/(Add|Sub|Mul|Div|Concat|Split|Slice).*"
-    head = nncf.IgnoredScope(patterns=[r".*/dfl/.*", last], types=["Sigmoid"], validate=False)
     return nncf.quantize(
-        model, data, preset=nncf.QuantizationPreset.MIXED, ignored_scope=head,
+        model, data, preset=nncf.QuantizationPreset.MIXED, ignored_scope=ignored(detector),
         subset_size=len(some),
     )  # fmt: skip
+
+
+def ignored(detector: Detector) -> nncf.IgnoredScope:
+    """What stays float in a quantised graph: box decoding and the scores' end."""
+    last = rf".*model\.{detector.last_block}/(Add|Sub|Mul|Div|Concat|Split|Slice).*"
+    return nncf.IgnoredScope(patterns=[r".*/dfl/.*", last], types=["Sigmoid"], validate=False)
 
 
 def check_int8(
