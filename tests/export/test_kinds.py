@@ -230,25 +230,10 @@ def empty(tmp_path) -> Path:
     return tmp_path / "repository"
 
 
-def refused(*words: object) -> str:
-    """The one line with which the command refuses."""
-    run = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "export.detector", *map(str, words)],
-        cwd=SHIPPED.parent, capture_output=True, text=True,
-    )  # fmt: skip
-    assert run.returncode == 1
-    (line,) = [line for line in run.stderr.splitlines() if line.startswith("export.detector: ")]
-    assert run.stderr.splitlines()[-1] == line
-    return line
-
-
-def test_the_command_refuses_in_one_line(tmp_path, empty):
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
     (tmp_path / "notes.pt").write_text("hello")
-    line = refused(
-        tmp_path / "notes.pt", "--pages", "nowhere", "--name", "x", "--repository", empty
-    )
-    assert line.endswith("notes.pt: 5 bytes, no checkpoint")
-    assert not empty.exists()
+    with pytest.raises(ValueError, match=r"notes\.pt: 5 bytes, no checkpoint$"):
+        checkpoints.load(str(tmp_path / "notes.pt"))
 
 
 @pytest.mark.parametrize(
@@ -296,8 +281,15 @@ def test_a_hub_id_without_network_names_the_way_with_a_folder(tmp_path, empty, m
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     source = "tech4humans/conditional-detr-50-signature-detector"
-    line = refused(source, "--pages", "nowhere", "--name", "x", "--repository", empty)
+    command = f"-W ignore -m export.detector {source} --pages nowhere --name x --repository {empty}"
+    run = subprocess.run(
+        [sys.executable, *command.split()], cwd=SHIPPED.parent, capture_output=True, text=True
+    )
+    assert run.returncode == 1
+    (line,) = [line for line in run.stderr.splitlines() if line.startswith("export.detector: ")]
+    assert run.stderr.splitlines()[-1] == line
     assert f"hf download {source} --local-dir DIR" in line
+    assert not empty.exists()
 
 
 def test_an_onnx_file_without_classes_is_refused(saved, tmp_path):

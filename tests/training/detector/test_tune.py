@@ -15,20 +15,20 @@ from training.detector.tune import best_epoch, draw, search, suggest
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def test_two_trials_then_one_more(tmp_path):
+def test_a_trial_then_one_more(tmp_path):
     write_splits(tmp_path / "pages", seed=0, counts={"train": 4, "validation": 2})
     study = tmp_path / "study"
     recipe = Recipe(imgsz=64, epochs=1, batch=2, workers=0, mosaic=0.0)
-    search(recipe, tmp_path / "pages", [], study, None, trials=2)
+    search(recipe, tmp_path / "pages", [], study, None, trials=1)
     command = f"-m training.detector.tune --pages {tmp_path}/pages --out {study} --trials 1"
     command += " --imgsz 64 --epochs 1 --batch 2 --workers 0 --mosaic 0"
     subprocess.run([sys.executable, *command.split()], cwd=ROOT, check=True)
 
-    recipes = [json.loads((study / f"trial_{i}" / "recipe.json").read_text()) for i in range(3)]
-    assert len({recipe["lr"] for recipe in recipes}) == 3  # the third repeats neither
+    recipes = [json.loads((study / f"trial_{i}" / "recipe.json").read_text()) for i in range(2)]
+    assert recipes[0]["lr"] != recipes[1]["lr"]
     best = json.loads((study / "best.json").read_text())
-    assert best["trials"] == 3
-    assert best["value"] == max(best_epoch(study / f"trial_{i}") for i in range(3))
+    assert best["trials"] == 2
+    assert best["value"] == max(best_epoch(study / f"trial_{i}") for i in range(2))
     assert best["recipe"].items() <= recipes[best["trial"]].items()
     assert best["settings"]["imgsz"] == 64
     assert Image.open(study / "search.png").width == 1440
