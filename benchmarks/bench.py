@@ -186,7 +186,7 @@ def rows(found: dict) -> dict[str, list[float]]:
     """The figures that have targets, a value for each turn where there were several."""
     own, bound = found["served"], found["limit"]
     page = f"{PAGE}, {CLIENTS}"
-    loaded = own["open"]["0.7"]["latency_ms"]
+    loaded = own["open"]["0.7"]["by_kind"][PAGE]
     capacity = own[f"closed, {MIX}"][str(CLIENTS)]["throughput"]
     captchas = bound["workers"]["captcha"]["throughput"]
     settled = [row for row in own["memory"] if row[0] >= own["memory"][-1][0] / 4]

@@ -91,6 +91,7 @@ def ask(tmp_path_factory):
     tuned = {"PERFORMANCE_HINT": "throughput", "NUM_STREAMS": "2", "INFERENCE_NUM_THREADS": "2"}
     add(repository, "streams", config("[ 1, 100000 ]", **tuned), times(2, [1, 100_000]))
     shared = config("[ 1, 100000 ]", **tuned).replace("count: 1", "count: 2")
+    add(repository, "unplanned", config("[ 1, 100000 ]"), times(2, [1, 100_000]))
     add(repository, "instances", shared, times(2, [1, 100_000]))
     add(repository, "batched", config("[ 3 ]", batch=4), times(2, [-1, 3]))
     add(
@@ -141,7 +142,7 @@ def test_an_onnx_file_is_served(ask):
     np.testing.assert_array_equal(ask("onnx", X), [[0, 2, 3]])
 
 
-@pytest.mark.parametrize("model", ["streams", "instances"])
+@pytest.mark.parametrize("model", ["streams", "instances", "unplanned"])
 def test_requests_at_the_same_time_get_each_its_own_answer(ask, model):
     inputs = [np.full((1, 100_000), number, np.float32) for number in range(64)]
     with ThreadPoolExecutor(16) as pool:
@@ -248,3 +249,22 @@ def test_what_the_native_backend_refuses_is_refused_by_name(refusals, model, rea
 )
 def test_instances_share_streams_and_threads(backend, settings, instance, instances, expected):
     assert backend.share(settings, instance, instances) == expected
+
+
+def test_a_request_alone_gets_all_threads_and_several_a_stream_each(backend, tmp_path, monkeypatch):
+    monkeypatch.setenv("COUNTERSIGN_THREADS", "2")
+    folder = add(tmp_path, "unplanned", config(), times(2, [1, 3]))
+    asked = {
+        "name": "unplanned",
+        "max_batch_size": 0,
+        "default_model_filename": "",
+        "instance_group": [{"count": 1}],
+        "input": [{"name": "x", "data_type": "TYPE_FP32", "dims": ["1", "3"]}],
+        "output": [{"name": "y", "data_type": "TYPE_FP32", "dims": ["1", "3"]}],
+    }
+    alone, again = backend.load(folder.parent, "1", asked, "unplanned_0_0")
+    for compiled, streams in ((alone, 1), (again(), 2)):
+        assert compiled.get_property("NUM_STREAMS") == streams
+        assert compiled.get_property("INFERENCE_NUM_THREADS") == 2
+    planned = asked | {"parameters": {"NUM_STREAMS": {"string_value": "1"}}}
+    assert backend.load(folder.parent, "1", planned, "unplanned_0_0")[1] is None
