@@ -35,6 +35,7 @@ KINDS: dict[str | None, type[CountersignError]] = {  # statuses as tritonclient 
     "StatusCode.UNAUTHENTICATED": Denied,
     "StatusCode.PERMISSION_DENIED": Denied,
     "StatusCode.UNAVAILABLE": Unavailable,
+    "StatusCode.CANCELLED": Unavailable,  # by a proxy that took no more, in mid-upload
     "StatusCode.DEADLINE_EXCEEDED": DeadlineExceeded,
     "400": Refused,
     "401": Denied,

@@ -14,7 +14,7 @@ class Denied(CountersignError):
 
 
 class Unavailable(CountersignError):
-    """No server could be reached, after all retries."""
+    """No server could be reached, or it took no more, after all retries."""
 
 
 class DeadlineExceeded(CountersignError):

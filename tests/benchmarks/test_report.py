@@ -12,7 +12,8 @@ from benchmarks.verdicts import against_targets, read_targets
 
 def load(rate: float, p50: float) -> dict:
     latency = {"p50": p50, "p90": p50, "p95": p50, "p99": 3 * p50}
-    return {"throughput": rate, "latency_ms": latency, "failures": 0}
+    kinds = {"a4_150_jpeg": latency}
+    return {"throughput": rate, "latency_ms": latency, "by_kind": kinds, "failures": 0}
 
 
 @pytest.fixture
