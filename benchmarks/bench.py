@@ -4,7 +4,7 @@
 
 The limit of these cores, the server under its loads, a soak, then server and peers in turn. Peers
 that need an ONNX get the checkpoint's, or one of random weights: as fast, but their answers are not
-compared. About 20 minutes; --quick takes three, to see that all of it runs.
+compared. About 22 minutes; --quick takes five, to see that all of it runs.
 """
 
 import argparse
@@ -253,7 +253,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="of the report")
     parser.add_argument("--corpus", type=Path, default=Path("runs/corpus"), help="made if missing")
     parser.add_argument("--checkpoint", type=Path, help="the detector's, for peers on ONNX")
-    parser.add_argument("--quick", action="store_true", help="three minutes, no figures to publish")
+    parser.add_argument("--quick", action="store_true", help="five minutes, no figures to publish")
     parser.add_argument("--soak", type=int, help="requests of the soak")
     parser.add_argument("--repeats", type=int, help="turns of server and peers")
     args = parser.parse_args()

@@ -1,6 +1,5 @@
 """The stand-in for the ONNX Runtime backend, on a real server, held to the native one's rules."""
 
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,6 @@ import torch
 import tritonclient.http
 
 from server import ServerError, Settings, Triton
-from server.triton import ROOT, find_wheel
 
 ANY_PORTS = {"http_port": 0, "grpc_port": 0, "metrics_port": 0}
 X = np.array([[-1, 2, 3]], np.float32)
@@ -20,15 +18,9 @@ ACCELERATED = (
 
 
 @pytest.fixture(scope="module")
-def backend():
+def backend(load_backend):
     """The stand-in as a module, for its pure functions."""
-    path = ROOT / "backends" / "onnxruntime" / "model.py"
-    spec = spec_from_file_location("onnxruntime_backend", path)
-    module = module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(find_wheel().python_backend)
-        spec.loader.exec_module(module)
-    return module
+    return load_backend("onnxruntime")
 
 
 def config(name="x", dims="[ 1, 3 ]", kind="TYPE_FP32", batch=0, extra="") -> str:

@@ -2,7 +2,6 @@
 
 import signal
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import numpy as np
@@ -14,21 +13,14 @@ import tritonclient.http
 from tritonclient.utils import InferenceServerException
 
 from server import ServerError, Settings, Triton
-from server.triton import ROOT, find_wheel
 
 ANY_PORTS = {"http_port": 0, "grpc_port": 0, "metrics_port": 0}
 
 
 @pytest.fixture(scope="module")
-def backend():
+def backend(load_backend):
     """The stand-in as a module, for its pure functions."""
-    path = ROOT / "backends" / "openvino" / "model.py"
-    spec = spec_from_file_location("openvino_backend", path)
-    module = module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(find_wheel().python_backend)
-        spec.loader.exec_module(module)
-    return module
+    return load_backend("openvino")
 
 
 def times(factor: float, shape: list[int], named: bool = True) -> ov.Model:
