@@ -8,7 +8,7 @@ import time
 from dataclasses import fields
 from threading import Event
 
-from server.cores import usable_cores
+from server.cores import Plan
 from server.readiness import Broken, NotReady, check
 from server.triton import ServerError, Settings, Triton
 
@@ -23,8 +23,8 @@ HELP = {
     "max_image_pixels": "largest width x height that is decoded",
     "ready_timeout_s": "seconds until every model must have answered its sample",
     "exit_timeout_s": "seconds that requests in flight get to finish at exit",
-    "threads": "CPU threads of each OpenVINO model that sets none itself, unless given as many as "
-    "the cores that affinity and the CPU quota allow",
+    "threads": "CPU threads of each OpenVINO model that sets none itself, and half as many "
+    "processes decode pages; unless given, the cores that affinity and the CPU quota allow",
     "precision": "f32 for the same answers on every CPU; left out, bf16 where the CPU has it",
     "verbose": "show all that tritonserver logs, not only warnings and errors",
 }
@@ -70,8 +70,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with server:
             print(
-                f"ready after {time.perf_counter() - began:.1f} s, "
-                f"{settings.threads} threads for each model ({usable_cores()} cores to use): "
+                f"ready after {time.perf_counter() - began:.1f} s, {Plan(settings.threads)}: "
                 f"HTTP {server.http_url}, gRPC {server.grpc_url}, metrics {server.metrics_url}",
                 flush=True,
             )

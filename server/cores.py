@@ -1,9 +1,11 @@
-"""How many cores this process may really use: those it may run on, and its cgroup's quota of time.
+"""How many cores this process may really use, and what is planned on them.
 
-OpenVINO sees the first limit, not the second, and would start a thread for every core.
+Those are the cores it may run on, and its cgroup's quota of time. OpenVINO sees the first limit,
+not the second, and would start a thread for every core.
 """
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
@@ -31,3 +33,26 @@ def quota(cgroups: Path = CGROUPS) -> float:
         except FileNotFoundError:
             return float("inf")
     return float("inf") if limit in ("max", "-1") else int(limit) / int(period)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What runs on `cores`: each network with a thread for each, pages decoded beside it.
+
+    A page alone has all of a network's threads; pages that come together have streams of a thread
+    or few (backends/openvino/model.py). Decoding and scaling take from a fifth of a page's CPU time
+    (JPEG) to a half (TIFF, photos), so half as many processes as cores keep up with the network.
+    """
+
+    cores: int
+
+    @property
+    def preprocesses(self) -> int:
+        """Processes of document_preprocess: two overlap one page's decoding with another's."""
+        return max(2, -(-self.cores // 2))
+
+    def __str__(self) -> str:
+        return (
+            f"{self.cores} cores: {self.cores} threads for each network, "
+            f"{self.preprocesses} processes of document_preprocess"
+        )

@@ -21,7 +21,7 @@ from pathlib import Path
 from threading import Thread
 
 from server import readiness
-from server.cores import usable_cores
+from server.cores import Plan, usable_cores
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -50,7 +50,7 @@ class Settings:
     max_image_pixels: int = 100_000_000
     ready_timeout_s: float = 120
     exit_timeout_s: int = 30  # how long requests in flight may take at exit
-    threads: int = usable_cores()  # of each OpenVINO model whose config.pbtxt sets none
+    threads: int = usable_cores()  # cores to plan for; config.pbtxt may ask for others
     precision: str = ""  # of OpenVINO models: f32, bf16; else what the CPU is quickest at
     verbose: bool = False  # all that tritonserver logs, not only warnings and errors
 
@@ -219,6 +219,7 @@ class Triton:
         self._log = Log(self._process.stdout, self.settings.verbose)
         try:
             self._wait_until_ready()
+            self._use_cores()
         except BaseException:
             self.stop()
             raise
@@ -238,6 +239,26 @@ class Triton:
                     limit = self.settings.ready_timeout_s
                     raise ServerError(f"not ready after {limit:g} s: {error}") from error
             time.sleep(0.1)
+
+    def _use_cores(self) -> None:
+        """Starts the plan's processes of document_preprocess if its config.pbtxt has fewer.
+
+        Triton loads the step again, beside the one that serves, with `count` as its one change.
+        """
+        step = "document_preprocess"
+        if step not in self._models():
+            return
+        config = readiness.call(f"{self.http_url}/v2/models/{step}/config", timeout_s=5)
+        changed = json.loads(config)
+        planned = Plan(self.settings.threads).preprocesses
+        if changed["instance_group"][0]["count"] < planned:
+            changed["instance_group"][0]["count"] = planned
+            body = {"parameters": {"config": json.dumps(changed)}}
+            try:
+                self._control(f"models/{step}/load", body, self.settings.ready_timeout_s)
+            except readiness.NotReady as error:
+                raise ServerError(f"{step} in {planned} processes: {error}") from error
+            self._wait_until_ready()
 
     @property
     def status(self) -> int | None:
@@ -277,9 +298,10 @@ class Triton:
         """Each model's name and the state of its newest version."""
         return {model["name"]: model.get("state", "") for model in self._control("index")}
 
-    def _control(self, what: str) -> list[dict]:
+    def _control(self, what: str, body: dict | None = None, timeout_s: float = 5) -> list[dict]:
         url = f"{self.http_url}/v2/repository/{what}"
-        answer = readiness.call(url, timeout_s=5, body=b"{}", headers={ADMIN_HEADER: self._key})
+        sent = json.dumps(body or {}).encode()
+        answer = readiness.call(url, timeout_s, sent, headers={ADMIN_HEADER: self._key})
         return json.loads(answer or "[]")
 
     def kill(self) -> None:

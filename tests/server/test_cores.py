@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from server.cores import quota, usable_cores
+from server.cores import Plan, quota, usable_cores
 
 INFINITE = float("inf")
 
@@ -39,3 +39,8 @@ def test_cores_that_the_process_may_not_run_on_do_not_count(tmp_path):
     finally:
         os.sched_setaffinity(0, allowed)
     assert usable_cores(tmp_path) == len(allowed)
+
+
+@pytest.mark.parametrize(("cores", "processes"), [(1, 2), (4, 2), (5, 3), (32, 16)])
+def test_half_as_many_processes_decode_pages_and_never_one(cores, processes):
+    assert Plan(cores).preprocesses == processes

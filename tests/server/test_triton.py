@@ -63,6 +63,15 @@ def test_starts_and_stops_leave_nothing_behind(captcha_repository):
         assert leftovers(folder) == []
 
 
+def test_pages_are_decoded_in_half_as_many_processes_as_cores(samples, sample_pages):
+    settings = Settings(threads=6, **ANY_PORTS)
+    with Triton(settings) as triton, Client(triton.grpc_url) as client:
+        steps = processes_of(triton._process.pid)
+        assert sum("document_preprocess" in args for args in steps) == 3
+        name, shown = next(iter(sample_pages.items()))
+        assert len(client.detect((samples / name).read_bytes()).labels) == len(shown["boxes"])
+
+
 def test_a_taken_port_is_named_with_the_option_that_chooses_another(captcha_repository):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -151,7 +160,7 @@ class Foreground:
 def test_a_stopped_server_lets_requests_in_flight_finish(sign, samples, sample_pages):
     page = max(((samples / name).read_bytes() for name in sample_pages), key=len)
     with Foreground(ROOT / "model_repository") as server, Client(server.grpc_url) as client:
-        assert re.match(r"ready after [\d.]+ s, \d+ threads for each model", server.first_line)
+        assert re.match(r"ready after [\d.]+ s, \d+ cores: \d+ threads", server.first_line)
         assert f": HTTP {server.http_url}, gRPC" in server.first_line
         alone = client.detect(page)
         with ThreadPoolExecutor(24) as pool:
