@@ -4,6 +4,7 @@ python -m benchmarks.limit --corpus DIR [--kind a4_150_jpeg] [--seconds 10]
 """
 
 import argparse
+import heapq
 import json
 import multiprocessing
 import os
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,29 @@ def _start_worker(captcha: bool) -> None:
 def _worker_rate(images: Sequence[bytes], seconds: float) -> float:
     assert _work is not None  # _start_worker ran first
     return 1000 / float(timed(_work, images, seconds).mean())
+
+
+def ideal_tail(
+    service_ms: Mapping[str, float], cores: int, load: float, kind: str, arrivals: int = 100_000
+) -> float:
+    """p99 over p50 of one kind's latency where nothing is lost to serving.
+
+    Files of the corpus' shares come at random times, at `load` of what the cores can do; each is
+    done by one core, first come first served, in `service_ms` of its kind.
+    """
+    rng = np.random.default_rng(0)
+    shares = np.array([corpus.SHARES[each] for each in service_ms])
+    drawn = rng.choice(len(shares), arrivals, p=shares / shares.sum())
+    lengths = np.array(list(service_ms.values()))[drawn]
+    due = rng.exponential(lengths.mean() / (load * cores), arrivals).cumsum()
+    free = [0.0] * cores  # when each core is
+    latency = np.empty(arrivals)
+    for i, (came, length) in enumerate(zip(due.tolist(), lengths.tolist(), strict=True)):
+        done = max(came, heapq.heappop(free)) + length
+        heapq.heappush(free, done)
+        latency[i] = done - came
+    p50, p99 = np.percentile(latency[drawn == list(service_ms).index(kind)], (50, 99))
+    return float(p99 / p50)
 
 
 def read(folder: Path, kind: str) -> list[bytes]:

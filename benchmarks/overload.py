@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -32,10 +33,10 @@ OVERLOAD = 1.2  # of capacity
 
 
 @contextmanager
-def front(server: Triton, folder: Path, maxconn: int) -> Iterator[dict[str, str]]:
+def front(server: Triton, maxconn: int) -> Iterator[dict[str, str]]:
     """haproxy before `server`, on free ports: the addresses of "http" and "grpc".
 
-    `folder` gets its configuration. RuntimeError if it passes nothing on within READY_S.
+    RuntimeError if it passes nothing on within READY_S.
     """
     ports = {"http": free_port("127.0.0.1"), "grpc": free_port("127.0.0.1")}
     text = CONFIG.read_text()
@@ -47,16 +48,17 @@ def front(server: Triton, folder: Path, maxconn: int) -> Iterator[dict[str, str]
     }.items():
         assert old in text
         text = text.replace(old, new)
-    config = folder / "haproxy.cfg"
-    config.write_text(text)
-    limit = {"MAXCONN": str(maxconn)}
-    process = subprocess.Popen(["haproxy", "-f", str(config)], env=os.environ | limit)
-    try:
-        wait_for(f"http://127.0.0.1:{ports['http']}/v2/health/ready")
-        yield {name: f"127.0.0.1:{port}" for name, port in ports.items()}
-    finally:
-        process.terminate()
-        process.wait(READY_S)
+    with tempfile.NamedTemporaryFile("w", suffix=".cfg") as config:
+        config.write(text)
+        config.flush()
+        limit = {"MAXCONN": str(maxconn)}
+        process = subprocess.Popen(["haproxy", "-f", config.name], env=os.environ | limit)
+        try:
+            wait_for(f"http://127.0.0.1:{ports['http']}/v2/health/ready")
+            yield {name: f"127.0.0.1:{port}" for name, port in ports.items()}
+        finally:
+            process.terminate()
+            process.wait(READY_S)
 
 
 def wait_for(url: str) -> None:
@@ -72,14 +74,14 @@ def wait_for(url: str) -> None:
             time.sleep(0.05)
 
 
-def measure(corpus: Path, out: Path, seconds: int) -> dict[str, dict]:
+def measure(corpus: Path, seconds: int) -> dict[str, dict]:
     """The figures of each load, of the server alone and behind the queue."""
     load = Load(users=8, seconds=seconds)
     with Triton(Settings(http_port=0, grpc_port=0, metrics_port=0)) as server:
         alone = server.grpc_url
         found = {"8 clients, alone": run(load, alone, corpus)}
         rate = OVERLOAD * found["8 clients, alone"]["throughput"]
-        with front(server, out, 4 * usable_cores()) as urls:
+        with front(server, 4 * usable_cores()) as urls:
             for name, more in {
                 f"arrivals at {OVERLOAD:.0%}": replace(load, users=1, rate=rate),
                 "32 clients": replace(load, users=32),
@@ -101,7 +103,7 @@ def main() -> None:
         parser.error("haproxy is not installed; on Debian and Ubuntu: apt-get install haproxy")
     args.out.mkdir(parents=True, exist_ok=True)
     make_corpus.write(args.corpus)
-    found = measure(args.corpus, args.out, args.seconds)
+    found = measure(args.corpus, args.seconds)
     report = {"loads": found, "command": command(), "machine": machine()}
     (args.out / "overload.json").write_text(json.dumps(report, indent=1) + "\n")
     print(f"{'':36}{'right/s':>8}{'p50, ms':>9}{'p99, ms':>9}{'failures':>9}{'requests':>9}")

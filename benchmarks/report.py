@@ -57,6 +57,8 @@ def stages(found: dict) -> dict[str, dict[str, float]]:
     """CPU ms a page by stage, for each kind; a process of two stages is split as in process."""
     rows = {}
     for kind, spent in found["served"]["cpu_ms"].items():
+        if kind == "captcha":
+            continue
         alone = found["limit"]["in_process"][kind]["stages_ms"]
         before = spent.get("document_preprocess", 0.0)
         decode = before * alone["decode"] / (alone["decode"] + alone["preprocess"])
@@ -166,6 +168,7 @@ def page(found: dict, verdicts: Sequence[Verdict]) -> str:
             f"{each.low:.3g} to {each.high:.3g}",
             f"{'at most' if each.at_most else 'at least'} {each.limit:g}",
             each.state + (f", by {each.beyond:.0%}" if each.beyond > 0 else ""),
+            found["allowed"].get(each.row, ""),
         ]
         for each in verdicts
     ]
@@ -178,11 +181,14 @@ def page(found: dict, verdicts: Sequence[Verdict]) -> str:
         for users, own in runs.items()
     }
     arrivals = {f"{float(part):.0%} of capacity": own for part, own in served["open"].items()}
+    arrivals["120% of capacity, behind haproxy"] = served["behind_haproxy"]
     one = served["one_client"] | {"a4_150_jpeg over HTTP": served["one_client_http"]}
     parts = [
         f"<h1>Speed</h1><p>{html.escape(where)}<br><code>{html.escape(found['command'])}</code></p>",
         "<h2>Targets</h2>",
-        table(("", "median", "interval", "target", ""), judged),
+        table(("", "median", "interval", "target", "", "these cores allow"), judged),
+        "<p>What the cores allow, where the load generator and transport have their share of them "
+        "and files that come at random wait for each other, is reckoned from the times below.</p>",
         "<h2>One client, by input</h2>",
         table(LOAD_HEAD, load_rows(one)),
         "<h2>Clients that wait for their answers</h2>",

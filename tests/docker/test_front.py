@@ -22,9 +22,9 @@ pytestmark = pytest.mark.skipif(not shutil.which("haproxy"), reason="haproxy is 
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
-def test_answers_and_refusals_come_through_unchanged(server, tmp_path, protocol):
+def test_answers_and_refusals_come_through_unchanged(server, protocol):
     with (
-        front(server, tmp_path, maxconn=4) as urls,
+        front(server, maxconn=4) as urls,
         Client(getattr(server, f"{protocol}_url"), protocol=protocol) as client,
         Client(urls[protocol], protocol=protocol) as behind,
     ):
@@ -33,8 +33,8 @@ def test_answers_and_refusals_come_through_unchanged(server, tmp_path, protocol)
             behind.detect(PAGE, confidence=2)
 
 
-def test_too_many_are_told_to_try_again_and_the_rest_answered(server, tmp_path):
-    with front(server, tmp_path, maxconn=1) as urls:
+def test_too_many_are_told_to_try_again_and_the_rest_answered(server):
+    with front(server, maxconn=1) as urls:
 
         def ask(_) -> list[str]:
             told = []
@@ -51,9 +51,9 @@ def test_too_many_are_told_to_try_again_and_the_rest_answered(server, tmp_path):
     assert told == {"found", "unavailable"}
 
 
-def test_more_than_it_takes_is_refused_soon_and_the_rest_answered(server, tmp_path):
+def test_more_than_it_takes_is_refused_soon_and_the_rest_answered(server):
     body = json.dumps({"image": base64.b64encode(PAGE.read_bytes()).decode()}).encode()
-    with front(server, tmp_path, maxconn=1) as urls:
+    with front(server, maxconn=1) as urls:
         infer = f"http://{urls['http']}/v2/models/document_detector/generate"
 
         def ask(_) -> tuple[int, float]:
