@@ -1,6 +1,6 @@
 """Train the detector on generated pages, on real ones, or on both.
 
-    python -m training.detector.train --out RUN [--pages DIR] [--real DIR ...] [--weights last.pt]
+    python -m training.detector.train --out RUN [--pages DIR ...] [--real DIR ...] [--weights last.pt]
 
 --real takes YOLO folders, COCO tables and labels.json (training/detector/labels.py). Pages of one
 source stay together: `real_holdout` of them are kept out of training, for validation.
@@ -60,7 +60,7 @@ class Recipe:
     hsv_h: float = 0.02
     hsv_s: float = 0.5
     hsv_v: float = 0.3
-    generated: int = 0  # generated pages to train on; 0: all
+    generated: int = 0  # generated pages to train on, the first ones; 0: all
     real_weight: int = 1  # how often a real page is seen for once a generated page
     real_copies: int = 6  # variants of a real page with more ink
     real_holdout: int = 20  # real pages kept out, by source, for validation
@@ -150,7 +150,7 @@ def _float(value: Any) -> Any:
 
 
 def data_files(
-    pages: Path | None, real_folders: list[Path], out: Path, recipe: Recipe
+    pages: list[Path], real_folders: list[Path], out: Path, recipe: Recipe
 ) -> list[Path]:
     """Write a data file for each process under `out`, each with its own share of the pages:
     the generated ones and, `real_weight` times, the real ones.
@@ -158,13 +158,14 @@ def data_files(
     Validation is on the held-out real pages and three times as many generated ones.
     """
     training, validation = [], []
-    if pages:
-        training = sorted((pages / "images" / "train").glob("*.jpg"))
-        training = training[: recipe.generated or None]
-        validation = sorted((pages / "images" / "validation").glob("*.jpg"))
-        if not training:
-            raise FileNotFoundError(f"--pages {pages}: no images/train/*.jpg")
-    elif not real_folders:
+    for folder in pages:
+        found = sorted((folder / "images" / "train").glob("*.jpg"))
+        if not found:
+            raise FileNotFoundError(f"--pages {folder}: no images/train/*.jpg")
+        training += found
+        validation += sorted((folder / "images" / "validation").glob("*.jpg"))
+    training = training[: recipe.generated or None]
+    if not pages and not real_folders:
         raise ValueError("nothing to train on: give --pages, --real or both")
     real_pages = [page for folder in real_folders for page in read_pages(folder)]
     if real_pages:
@@ -246,7 +247,7 @@ def _run(rank: int, settings: list[dict[str, Any]], recipe: Recipe, meeting: str
 
 def train(
     recipe: Recipe,
-    pages: Path | None,
+    pages: list[Path],
     real_folders: list[Path],
     out: Path,
     weights: Path | None,
@@ -319,7 +320,9 @@ def _origin(weights: Path) -> Any:
 
 def add_arguments(parser: argparse.ArgumentParser, chosen_elsewhere: Collection[str] = ()) -> None:
     """What a run is made of: folders, weights, and the recipe but for the fields named."""
-    parser.add_argument("--pages", type=Path, help="folder of generated pages")
+    parser.add_argument(
+        "--pages", type=Path, action="append", default=[], help="folder of generated pages"
+    )
     parser.add_argument(
         "--real", type=Path, action="append", default=[], help="folder of labelled pages"
     )

@@ -1,6 +1,6 @@
 """Search the detector's hyper-parameters with Optuna.
 
-    python -m training.detector.tune --out STUDY [--pages DIR] [--real DIR ...] --trials 20
+    python -m training.detector.tune --out STUDY [--pages DIR ...] [--real DIR ...] --trials 20
 
 Each trial is a short run of training.detector.train; what is not searched comes from the command
 line, as there. The best is the one with the highest mAP50-95, the mean of both classes, that any of
@@ -52,7 +52,7 @@ def best_epoch(run: Path) -> float:
 
 def search(
     recipe: Recipe,
-    pages: Path | None,
+    pages: list[Path],
     real_folders: list[Path],
     out: Path,
     weights: Path | None,
@@ -73,7 +73,10 @@ def search(
     # Seeded anew, a sampler would repeat its first trials.
     study.sampler = optuna.samplers.TPESampler(seed=recipe.seed + len(study.trials))
     settings = {name: value for name, value in asdict(recipe).items() if name not in SEARCHED}
-    settings |= {"pages": str(pages or ""), "real": [str(folder) for folder in real_folders]}
+    settings |= {
+        name: [str(folder) for folder in folders]
+        for name, folders in (("pages", pages), ("real", real_folders))
+    }
     settings |= {"weights": str(weights or "")}
     before = study.user_attrs.get("settings", settings)
     changed = [name for name in settings if settings[name] != before.get(name)]

@@ -72,6 +72,25 @@ def test_a_mark_that_is_mostly_cut_off_has_no_box():
     assert (class_ids.shape, xyxy.shape) == ((0,), (0, 4))
 
 
+def test_a_seal_stuck_on_is_boxed_where_it_hides_the_page():
+    for seed in range(4):  # with ribbons and without
+        pixels = np.full((300, 300, 3), 255, np.uint8)
+        rng = np.random.default_rng(seed)
+        points = stamps.stick(pixels, stamps.design(5), (160, 140), rng).astype(int)
+        changed = np.zeros((300, 300), bool)
+        changed[points[:, 1], points[:, 0]] = True
+        np.testing.assert_array_equal(changed, (pixels < 255).any(axis=2))
+        assert changed[140, 160]
+        assert np.ptp(points, axis=0).min() > 30
+
+
+def test_a_seal_at_the_edge_is_cut_off():
+    pixels = np.full((300, 300, 3), 255, np.uint8)
+    points = stamps.stick(pixels, stamps.design(5), (295, 4), np.random.default_rng(0))
+    assert points.min() >= 0
+    assert points.max() == 299
+
+
 def test_ink_off_the_page_leaves_it_as_it_was():
     pixels = np.full((50, 50, 3), 200, np.uint8)
     points = press(pixels, np.ones((10, 10), np.float32), (0, 0, 0), (60, 5))

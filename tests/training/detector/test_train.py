@@ -30,7 +30,7 @@ def pages(tmp_path_factory):
 
 
 def test_every_process_gets_its_own_pages(pages, tmp_path):
-    files = data_files(pages, [], tmp_path, Recipe(processes=2))
+    files = data_files([pages], [], tmp_path, Recipe(processes=2))
     first, second = ((tmp_path / f"train_{i}.txt").read_text().split() for i in range(2))
     assert len(files) == 2
     assert len(first) == len(second) == 3
@@ -39,12 +39,12 @@ def test_every_process_gets_its_own_pages(pages, tmp_path):
 
 def test_no_pages_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="images/train"):
-        data_files(tmp_path, [], tmp_path, Recipe())
+        data_files([tmp_path], [], tmp_path, Recipe())
 
 
 def test_own_pages_alone_are_enough(pages, tmp_path):
     """The generated folder stands in for a user's: it is in the YOLO layout too."""
-    files = data_files(None, [pages], tmp_path, Recipe(real_holdout=2, real_copies=0))
+    files = data_files([], [pages], tmp_path, Recipe(real_holdout=2, real_copies=0))
     kept, held = ((tmp_path / name).read_text().split() for name in ("train_0.txt", "val.txt"))
     assert len(files) == 1
     assert (len(kept), len(held)) == (6, 2)
@@ -52,9 +52,9 @@ def test_own_pages_alone_are_enough(pages, tmp_path):
 
 def test_nothing_to_train_on_is_an_error(pages, tmp_path):
     with pytest.raises(ValueError, match="give --pages, --real or both"):
-        data_files(None, [], tmp_path, Recipe())
+        data_files([], [], tmp_path, Recipe())
     with pytest.raises(ValueError, match="8 pages, none left with real_holdout 20"):
-        data_files(None, [pages], tmp_path, Recipe())
+        data_files([], [pages], tmp_path, Recipe())
 
 
 def test_weights_are_averaged_over_processes(monkeypatch):
@@ -92,7 +92,7 @@ def test_dropout_takes_whole_channels_from_the_head_and_only_in_training():
 
 
 def test_a_short_run_leaves_checkpoint_recipe_and_curves(pages, tmp_path):
-    train(TINY, pages, [], tmp_path / "run", weights=None)
+    train(TINY, [pages], [], tmp_path / "run", weights=None)
     for name in ("weights/last.pt", "results.csv", "results.png"):
         assert (tmp_path / "run" / name).stat().st_size > 0
     saved = json.loads((tmp_path / "run" / "recipe.json").read_text())
@@ -100,9 +100,9 @@ def test_a_short_run_leaves_checkpoint_recipe_and_curves(pages, tmp_path):
 
 
 def test_a_recipe_tells_what_its_weights_came_from(pages, tmp_path):
-    train(TINY, pages, [], tmp_path / "first", weights=None)
+    train(TINY, [pages], [], tmp_path / "first", weights=None)
     checkpoint = tmp_path / "first" / "weights" / "last.pt"
-    train(TINY, pages, [], tmp_path / "second", weights=checkpoint)
+    train(TINY, [pages], [], tmp_path / "second", weights=checkpoint)
     first, second = (
         json.loads((tmp_path / run / "recipe.json").read_text()) for run in ("first", "second")
     )
@@ -120,9 +120,9 @@ def test_a_recipe_tells_what_its_weights_came_from(pages, tmp_path):
 )
 def test_any_kind_of_model_is_trained_and_started_from(pages, tmp_path, model, losses):
     recipe = replace(TINY, model=model, dropout=0.2)
-    train(recipe, pages, [], tmp_path / "first", weights=None)
+    train(recipe, [pages], [], tmp_path / "first", weights=None)
     checkpoint = tmp_path / "first" / "weights" / "last.pt"
-    train(TINY, pages, [], tmp_path / "second", weights=checkpoint)  # TINY's model is another
+    train(TINY, [pages], [], tmp_path / "second", weights=checkpoint)  # TINY's model is another
 
     for run in ("first", "second"):
         (row,) = rows(tmp_path / run)
@@ -144,7 +144,7 @@ def test_an_interrupted_run_goes_on_in_as_many_processes(pages, tmp_path, proces
     recipe = replace(TINY, epochs=3, batch=1, processes=processes, sync_every=1)
     (out / "recipe.json").write_text(json.dumps(asdict(recipe)))
     interrupted = DocumentTrainer(
-        overrides=overrides(recipe, data_files(pages, [], out, recipe)[0], out)
+        overrides=overrides(recipe, data_files([pages], [], out, recipe)[0], out)
     )
 
     def interrupt(trainer):
@@ -169,4 +169,4 @@ def test_no_run_to_resume_is_an_error(tmp_path):
 
 def test_hours_in_several_processes_are_refused(pages, tmp_path):
     with pytest.raises(ValueError, match=r"hours 0\.5: 2 processes"):
-        train(Recipe(hours=0.5, processes=2), pages, [], tmp_path, weights=None)
+        train(Recipe(hours=0.5, processes=2), [pages], [], tmp_path, weights=None)

@@ -19,7 +19,7 @@ def test_a_trial_then_one_more(tmp_path):
     write_splits(tmp_path / "pages", seed=0, counts={"train": 4, "validation": 2})
     study = tmp_path / "study"
     recipe = Recipe(imgsz=64, epochs=1, batch=2, workers=0, mosaic=0.0)
-    search(recipe, tmp_path / "pages", [], study, None, trials=1)
+    search(recipe, [tmp_path / "pages"], [], study, None, trials=1)
     command = f"-m training.detector.tune --pages {tmp_path}/pages --out {study} --trials 1"
     command += " --imgsz 64 --epochs 1 --batch 2 --workers 0 --mosaic 0"
     subprocess.run([sys.executable, *command.split()], cwd=ROOT, check=True)

@@ -12,6 +12,7 @@ import json
 import os
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -38,11 +39,12 @@ def write_page(index: int, split: str, seed: int, out: Path) -> tuple[str, dict]
 def write_splits(out: Path, seed: int, counts: dict[str, int]) -> None:
     """Write `counts` pages a split under `out`, on all cores."""
     sources = {}
-    for split, count in counts.items():
-        (out / "images" / split).mkdir(parents=True, exist_ok=True)
-        (out / "labels" / split).mkdir(parents=True, exist_ok=True)
-        draw = partial(write_page, split=split, seed=seed, out=out)
-        with ProcessPoolExecutor(os.cpu_count()) as workers:
+    spawned = get_context("spawn")  # a fork would inherit OpenCV's threads, but not running
+    with ProcessPoolExecutor(os.cpu_count(), spawned) as workers:
+        for split, count in counts.items():
+            (out / "images" / split).mkdir(parents=True, exist_ok=True)
+            (out / "labels" / split).mkdir(parents=True, exist_ok=True)
+            draw = partial(write_page, split=split, seed=seed, out=out)
             pages = workers.map(draw, range(count), chunksize=8)
             sources[split] = dict(tqdm(pages, total=count, desc=split, unit="page"))
     record = {"seed": seed, "splits": sources}

@@ -15,6 +15,8 @@ SIGNATURE, STAMP = CLASSES.index("signature"), CLASSES.index("stamp")
 POOLS = {"train": range(0, 4000), "validation": range(4000, 4500), "test": range(4500, 5000)}
 SMALLEST = 5  # px: a box must be this wide and high on the scan
 VISIBLE = 0.35  # share of the ink that must lie on the scan
+SPRAWLING = 0.1  # share of signatures written over several lines of the page
+DATED = 0.18  # share of signatures with a date or a word beside them, by the same pen
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ def draw_page(
     house = templates.look(template)
     aspect = 0.7071 if rng.random() < 0.6 else 0.7727  # A4, letter
     sheet = Sheet(round(height * aspect), height, house, rng)
-    places = templates.TEMPLATES[templates.kind(template)][0](sheet, rng)
+    kind = templates.kind(template)
+    places = templates.TEMPLATES[kind][0](sheet, rng)
     pixels = np.array(sheet.image)
     unit = sheet.unit
 
@@ -66,8 +69,12 @@ def draw_page(
     steps = [lambda: _sign(pixels, unit, places, pool, marks, writers, rng)]
     steps.insert(
         int(rng.integers(2)),
-        lambda: _stamp(pixels, unit, places, pool, marks, writers, designs, rng),
+        lambda: _stamp(pixels, unit, kind, places, pool, marks, writers, designs, rng),
     )
+    if rng.random() < (0.4 if kind == "certificate" else 0.01):
+        designs.append(_from_pool(pool, rng))
+        spot = (pixels.shape[1] * rng.uniform(0.15, 0.85), height * rng.uniform(0.65, 0.88))
+        marks.append(Mark(STAMP, stamps.stick(pixels, stamps.design(designs[-1]), spot, rng)))
     _scribble(pixels, unit, pool, writers, rng)
     for step in steps:
         step()
@@ -136,6 +143,23 @@ def _sign(
             colour = _pen_colour(rng)
         writers.append(_from_pool(pool, rng))
         marks.append(_signature(pixels, unit, place, handwriting.writer(writers[-1]), colour, rng))
+        if rng.random() < DATED and len(marks[-1].points):
+            _dated(pixels, unit, marks[-1].points, colour, rng)
+
+
+def _dated(
+    pixels: np.ndarray, unit: float, points: np.ndarray, colour: Colour, rng: np.random.Generator
+) -> None:
+    """What a signer adds beside or below the signature; it is not part of it."""
+    (left, top), (right, foot) = points.min(axis=0), points.max(axis=0)
+    line = lookalikes.jotting(rng) if rng.random() < 0.7 else text.person(rng)
+    size = int(rng.uniform(12, 26) * unit)
+    entry = hand_text(line, text.pick_font("hand", rng), size, rng)
+    if rng.random() < 0.6:
+        corner = (right + rng.uniform(2, 40) * unit, (top + foot) / 2 - rng.uniform(0, 1) * size)
+    else:
+        corner = (left + rng.normal(0, 20) * unit, foot + rng.uniform(0, 12) * unit)
+    press(pixels, stamps.rotated(entry, rng.normal(0, 4)), colour, corner, 0.9)
 
 
 def _signature(
@@ -151,6 +175,8 @@ def _signature(
     plan = (handwriting.initials_plan if short else handwriting.signature_plan)(hand, rng)
     width = place.width * float(rng.lognormal(0.0, 0.3)) * unit
     tall = (place.width * 0.9 if place.initials else float(rng.uniform(34, 90))) * unit
+    if not short and rng.random() < SPRAWLING:
+        width, tall = width * float(rng.uniform(1.3, 2.4)), float(rng.uniform(90, 210)) * unit
     pen = max(0.75, hand.pen * unit * float(rng.uniform(0.8, 1.25)))
     ink = handwriting.draw(hand, plan, (width, tall), pen)
     if rng.random() < 0.08:
@@ -170,21 +196,26 @@ def _signature(
 
 
 def _stamp(
-    pixels: np.ndarray, unit: float, places: list[templates.Place], pool: range,
+    pixels: np.ndarray, unit: float, kind: str, places: list[templates.Place], pool: range,
     marks: list[Mark], writers: list[int], designs: list[int], rng: np.random.Generator,
 ) -> None:  # fmt: skip
-    """No, one or a few stamps: beside signatures, low on the page, at the head, anywhere."""
+    """No, one or a few stamps: beside signatures, low on the page, at the head, anywhere.
+
+    An invoice has one at least.
+    """
     height, width = pixels.shape[:2]
-    for _ in range(int(rng.choice((0, 1, 2, 3), p=(0.42, 0.38, 0.14, 0.06)))):
+    count = int(rng.choice((0, 1, 2, 3), p=(0.42, 0.38, 0.14, 0.06)))
+    for _ in range(count + (kind == "invoice")):
         designs.append(_from_pool(pool, rng))
         stamp = stamps.design(designs[-1])
         ink = stamps.draw(stamp, unit, rng)
         where = rng.random()
-        if places and where < 0.35:
+        if places and where < (0.7 if kind == "invoice" else 0.35):
             place = places[rng.integers(len(places))]
+            loose = rng.choice((0.3, 1.0))  # under the signature, or somewhere near it
             centre = (
-                place.x * unit + rng.normal(0, 90) * unit,
-                place.y * unit + rng.normal(0, 45) * unit,
+                place.x * unit + rng.normal(0, 90) * loose * unit,
+                place.y * unit + rng.normal(0, 45) * loose * unit,
             )
         elif where < 0.6:
             centre = (rng.uniform(0.15, 0.85) * width, rng.uniform(0.7, 0.95) * height)

@@ -112,6 +112,30 @@ def printed_seal(sheet: Sheet, x: float, y: float, size: float, rng: np.random.G
     )
 
 
+def flourish(sheet: Sheet, x: float, y: float, size: float, turns: float) -> None:
+    """A printed spiral with leaves, as in a certificate's corners; opens towards x + size, y."""
+    u, ink = sheet.unit, sheet.look.accent
+    angle = np.linspace(0, turns * 2 * np.pi, 60)
+    radius = abs(size) * 0.5 * (1 - angle / angle[-1] * 0.85)
+    xs = x + size * 0.5 + np.sign(size) * radius * -np.cos(angle)
+    ys = y + radius * np.sin(angle)
+    points = list(zip((xs * u).tolist(), (ys * u).tolist(), strict=True))
+    sheet.pen.line(points, fill=ink, width=max(1, round(abs(size) * u * 0.05)))
+    for px, py in points[5:40:7]:
+        leaf = abs(size) * u * 0.09
+        sheet.pen.ellipse((px - leaf, py - leaf / 2, px + leaf, py + leaf / 2), fill=ink)
+
+
+def banner(sheet: Sheet, y: float, line: str) -> None:
+    """A heading in white on a filled ribbon across the page, its ends cut to swallowtails."""
+    u, house = sheet.unit, sheet.look
+    left, right, tall = sheet.left * 0.8, sheet.width - sheet.left * 0.8, 52.0
+    edge = [(left, y), (right, y), (right - 14, y + tall / 2), (right, y + tall)]
+    edge += [(left, y + tall), (left + 14, y + tall / 2)]
+    sheet.pen.polygon([(px * u, py * u) for px, py in edge], fill=house.accent)
+    sheet.write(sheet.width / 2, y + 8, line, 30, house.head, (255, 255, 255), "centre")
+
+
 def barcode(sheet: Sheet, x: float, y: float, size: float, rng: np.random.Generator) -> None:
     """Vertical bars, or the square modules of a two-dimensional code."""
     u = sheet.unit
@@ -202,7 +226,7 @@ def note(
     for i in range(int(rng.choice((1, 1, 2, 3, 4)) if by_font else rng.integers(2, 6))):
         count = int(rng.integers(1, 6)) if by_font else int(rng.integers(2, 7))
         if by_font:
-            line = text.sentence("en", count, rng) if rng.random() < 0.6 else _jotting(rng)
+            line = text.sentence("en", count, rng) if rng.random() < 0.6 else jotting(rng)
             mark = hand_text(line, path, int(size), rng)
         else:
             plan = handwriting.words_plan(hand, count, rng)
@@ -213,7 +237,8 @@ def note(
         press(pixels, stamps.rotated(mark, tilt), ink, place, strength)
 
 
-def _jotting(rng: np.random.Generator) -> str:
+def jotting(rng: np.random.Generator) -> str:
+    """A date, a number or a word as people write them beside other things."""
     return str(
         rng.choice(
             (

@@ -1,6 +1,6 @@
 """Rubber stamps: designs, and the marks they leave."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -24,6 +24,7 @@ INKS = {  # RGB; half of the real ones are black or grey
     "green": (40, 130, 85),
 }
 INK_SHARES = (0.36, 0.12, 0.12, 0.1, 0.1, 0.1, 0.05, 0.05)
+FOILS = ((205, 165, 60), (190, 170, 110), (150, 85, 50), (185, 185, 190), (180, 30, 35))  # RGB
 WORDS = (
     "RECEIVED|APPROVED|PAID|CONFIDENTIAL|COPY|ORIGINAL|DRAFT|VERIFIED|CANCELLED|FILED|ENTERED|"
     "REGISTERED|URGENT|ACCEPTED|CERTIFIED|POSTED|CHECKED|SANCTIONED|SECRET|VOID|ATTESTED|TRUE COPY|"
@@ -321,6 +322,45 @@ def draw(stamp: Design, unit: float, rng: np.random.Generator) -> np.ndarray:
         face = _plate(stamp, width * fine, rng)
     face = cv2.resize(face, None, fx=1 / fine, fy=1 / fine, interpolation=cv2.INTER_AREA)
     return rotated(_inked(face, rng), _tilt(rng))
+
+
+def stick(
+    pixels: np.ndarray, stamp: Design, centre: tuple[float, float], rng: np.random.Generator
+) -> np.ndarray:
+    """Stick a toothed foil seal with the design's words in relief on (H, W, 3) uint8 `pixels`, in
+    place, its middle at `centre`, often on ribbons. Returns the (n, 2) x, y of its pixels.
+    """
+    width = int(rng.uniform(0.11, 0.24) * pixels.shape[0])
+    lines = (*stamp.lines, "OFFICIAL", "SEAL")[:3]
+    relief = _seal(replace(stamp, kind="round", lines=lines, frame=1), width, rng)
+    rows, cols = np.mgrid[0:width, 0:width] - width / 2
+    angle, radius = np.arctan2(rows, cols), np.hypot(rows, cols) / (width / 2)
+    teeth = int(rng.integers(24, 70))
+    depth = rng.uniform(0.02, 0.06)
+    disc = radius < 0.97 - depth * (0.5 + 0.5 * np.cos(angle * teeth))
+    light = 1 + rng.uniform(0.1, 0.3) * np.cos(2 * angle + rng.uniform(0, 6)) * radius
+    light = light + 0.15 * noise((width, width), 5, rng)
+    light = light + 0.0025 * (np.roll(relief, (1, 1), (0, 1)).astype(np.float32) - relief)
+    foil = np.array(FOILS[int(rng.integers(len(FOILS)))], np.float32)
+    seal = np.clip(foil * light[..., None], 0, 255).astype(np.uint8)
+
+    x, y = round(centre[0] - width / 2), round(centre[1] - width / 2)
+    covered = np.zeros(pixels.shape[:2], np.uint8)
+    if rng.random() < 0.4:
+        ribbon = [int(shade) for shade in rng.integers(0, 200, 3)]
+        for side in (-1, 1):
+            tip = np.array([side * rng.uniform(0.1, 0.4), rng.uniform(0.6, 0.95)]) * width + centre
+            band = np.array([[-0.12, 0], [0.12, 0]]) * width
+            ends = np.concatenate([band + centre, band[::-1] + tip]).astype(np.int32)
+            cv2.fillPoly(covered, [ends], (1,))
+        pixels[covered > 0] = ribbon
+    left, top = max(0, -x), max(0, -y)
+    window = pixels[y + top : y + width, x + left : x + width]
+    disc = disc[top : top + window.shape[0], left : left + window.shape[1]]
+    window[disc] = seal[top:, left:][: window.shape[0], : window.shape[1]][disc]
+    covered[y + top : y + width, x + left : x + width][disc] = 1
+    marked = np.nonzero(covered)
+    return np.stack(marked[::-1], axis=1).astype(np.float32)
 
 
 def rotated(ink: np.ndarray, degrees: float) -> np.ndarray:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.detector.pages import lookalikes, text
-from training.detector.pages.sheet import Look, Sheet
+from training.detector.pages import handwriting, lookalikes, text
+from training.detector.pages.sheet import Colour, Look, Sheet
 
 TEMPLATE_SEED = 7103
 
@@ -116,6 +116,11 @@ def _footer(sheet: Sheet, rng: np.random.Generator) -> None:
         )
 
 
+def _by_hand(rng: np.random.Generator) -> tuple[str, Colour]:
+    """A handwriting font's path and an ink."""
+    return text.pick_font("hand", rng), handwriting.INKS[str(rng.choice(list(handwriting.INKS)))]
+
+
 def _closing(sheet: Sheet, y: float, rng: np.random.Generator) -> tuple[float, list[Place]]:
     """A greeting and names with room above to sign; returns the y below, and the places."""
     house, places = sheet.look, []
@@ -130,7 +135,9 @@ def _closing(sheet: Sheet, y: float, rng: np.random.Generator) -> tuple[float, l
     )
     x = sheet.left if rng.random() < 0.5 else float(rng.uniform(0.45, 0.6)) * sheet.width
     if rng.random() < 0.8:
-        sheet.write(x, y, text.choice("|".join(greeting), rng, "|"))
+        by_hand = _by_hand(rng) if rng.random() < 0.06 else ("", None)
+        size = house.size * (1.5 if by_hand[0] else 1.0)
+        sheet.write(x, y, text.choice("|".join(greeting), rng, "|"), size, *by_hand)
         y += step
     stacked = rng.random() < 0.5
     for i in range(int(rng.choice((1, 1, 1, 1, 2, 3)))):
@@ -204,7 +211,11 @@ def letter(sheet: Sheet, rng: np.random.Generator) -> list[Place]:
             sheet.left + 30, y, "Re: " + text.sentence(house.language, 5, rng), path=house.head
         )
         y += step * 1.6
-    sheet.write(sheet.left, y, f"Dear {text.choice(text.SURNAMES, rng)}:")
+    greeting = f"Dear {text.choice(text.SURNAMES, rng)}:"
+    if rng.random() < 0.08:  # by hand, over a typed letter
+        sheet.write(sheet.left, y - step * 0.6, greeting, house.size * 1.7, *_by_hand(rng))
+    else:
+        sheet.write(sheet.left, y, greeting)
     y += step * 1.6
     end = float(rng.uniform(0.45, 0.85)) * 1000
     while y < end - 4 * step:
@@ -242,10 +253,12 @@ def memo(sheet: Sheet, rng: np.random.Generator) -> list[Place]:
     sheet.write(sheet.right, y, heading, float(rng.uniform(14, 24)), house.head, align="right")
     y += float(rng.uniform(50, 90))
     places = []
+    filled = _by_hand(rng) if rng.random() < 0.2 else ("", None)
+    size = house.size * (1.4 if filled[0] else 1.0)
     for field in ("TO:", "FROM:", "DATE:", "SUBJECT:"):
         value = text.date(rng) if field == "DATE:" else text.person(rng)
         sheet.write(sheet.left, y, field, path=house.head)
-        end = sheet.write(sheet.left + 90, y, value)
+        end = sheet.write(sheet.left + 90, y + house.size - size, value, size, *filled)
         if field == "FROM:" and rng.random() < 0.4:
             places.append(
                 Place(end + 35, y + step * 0.8, float(rng.uniform(30, 60)), initials=True)
@@ -435,9 +448,18 @@ def certificate(sheet: Sheet, rng: np.random.Generator) -> list[Place]:
             width=float(rng.uniform(0.8, 5)),
             ink=house.accent,
         )
+    if rng.random() < 0.35:
+        size, turns = float(rng.uniform(50, 120)), float(rng.uniform(1.2, 2.5))
+        for edge in (30 + size / 2, 970 - size / 2):
+            lookalikes.flourish(sheet, 25, edge, size, turns)
+            lookalikes.flourish(sheet, sheet.width - 25, edge, -size, turns)
     y = float(rng.uniform(70, 110))
-    lookalikes.crest(sheet, sheet.width / 2 - 45, y, 90, rng)
-    y += 120
+    if rng.random() < 0.3:
+        lookalikes.banner(sheet, y, house.company)
+        y += 80
+    else:
+        lookalikes.crest(sheet, sheet.width / 2 - 45, y, 90, rng)
+        y += 120
     for line, size, path in (
         (house.company, 30.0, house.head),
         (
@@ -567,12 +589,12 @@ def sparse(sheet: Sheet, rng: np.random.Generator) -> list[Place]:
 
 
 TEMPLATES: dict[str, tuple[Callable[[Sheet, np.random.Generator], list[Place]], float]] = {
-    "letter": (letter, 0.3),
+    "letter": (letter, 0.27),
     "continuation": (continuation, 0.08),
     "memo": (memo, 0.13),
     "form": (form, 0.13),
     "contract": (contract, 0.1),
-    "invoice": (invoice, 0.07),
+    "invoice": (invoice, 0.1),
     "certificate": (certificate, 0.05),
     "petition": (petition, 0.05),
     "table": (table_page, 0.04),
