@@ -1,6 +1,6 @@
 """Train the detector on generated pages, on real ones, or on both.
 
-    python -m training.detector.train --out RUN [--pages DIR ...] [--real DIR ...] [--weights last.pt]
+    python -m training.detector.train --out RUN [--pages DIR ...] [--real DIR ...] [--weights PT]
 
 --real takes YOLO folders, COCO tables and labels.json (training/detector/labels.py). Pages of one
 source stay together: `real_holdout` of them are kept out of training, for validation.
