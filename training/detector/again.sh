@@ -14,14 +14,17 @@ draw() { # FOLDER SEED TRAIN VALIDATION TEST
 }
 draw pages0 0 3600 300 300
 draw pages1 1 2200 60 0
+draw pages2 2 3200 60 0
+draw pages3 3 4000 300 300
 
 weights=
-stage() { # NAME PAGES IMAGE_SIZE EPOCHS GENERATED_PAGES LEARNING_RATE FINAL_SHARE MOSAIC SEED
-  local out=$runs/$1
+stage() { # NAME "PAGES ..." IMAGE_SIZE EPOCHS GENERATED_PAGES LEARNING_RATE FINAL_SHARE MOSAIC SEED [OPTION ...]
+  local out=$runs/$1 pages= folder
+  for folder in $2; do pages+=" --pages $runs/$folder"; done
   [ -e "$out/done" ] ||
-    python -m training.detector.train --pages "$runs/$2" $real --out "$out" \
+    python -m training.detector.train $pages $real --out "$out" \
       ${weights:+--weights "$weights"} --imgsz "$3" --epochs "$4" --generated "$5" --lr "$6" \
-      --final_lr "$7" --mosaic "$8" --seed "$9" --batch 8 --processes 2 --warmup_epochs 0.2
+      --final_lr "$7" --mosaic "$8" --seed "$9" --batch 8 --processes 2 --warmup_epochs 0.2 "${@:10}"
   touch "$out/done"
   weights=$out/weights/best.pt
 }
@@ -31,5 +34,7 @@ stage 512 pages0 512 3 800 1.5e-3 0.4 0.25 1
 stage 640 pages0 640 2 2400 1.2e-3 0.01 0.25 2
 stage 640b pages0 640 5 700 1e-3 0.01 0.2 3
 stage 640c pages1 640 9 2200 1.4e-3 0.01 0.1 4
+stage 640d "pages0 pages2" 640 3 6800 1.4e-3 0.5 0.1 5 --warmup_epochs 0.1 --close_mosaic 0
+stage 640e "pages3 pages2" 640 5 5600 1.2e-3 0.01 0.1 6 --warmup_epochs 0.1
 
-python -m export.detector "$weights" --pages "$runs/pages0" $validation --int8 --precision 0.9
+python -m export.detector "$weights" --pages "$runs/pages3" $validation --int8 --precision 0.9
