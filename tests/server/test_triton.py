@@ -54,7 +54,7 @@ def leftovers(folder: Path) -> list[Path]:
 
 
 def test_starts_and_stops_leave_nothing_behind(captcha_repository):
-    for _ in range(4):
+    for _ in range(2):
         with Triton(Settings(repository=captcha_repository, **ANY_PORTS)) as triton:
             group, folder = triton._process.pid, triton._folder
             assert len(processes_of(group)) == 4  # tritonserver and three steps
