@@ -21,10 +21,13 @@ weights=
 stage() { # NAME "PAGES ..." IMAGE_SIZE EPOCHS GENERATED_PAGES LEARNING_RATE FINAL_SHARE MOSAIC SEED [OPTION ...]
   local out=$runs/$1 pages= folder
   for folder in $2; do pages+=" --pages $runs/$folder"; done
-  [ -e "$out/done" ] ||
+  if [ -e "$out/weights/last.pt" ] && [ ! -e "$out/done" ]; then
+    python -m training.detector.train --out "$out" --resume
+  elif [ ! -e "$out/done" ]; then
     python -m training.detector.train $pages $real --out "$out" \
       ${weights:+--weights "$weights"} --imgsz "$3" --epochs "$4" --generated "$5" --lr "$6" \
       --final_lr "$7" --mosaic "$8" --seed "$9" --batch 8 --processes 2 --warmup_epochs 0.2 "${@:10}"
+  fi
   touch "$out/done"
   weights=$out/weights/best.pt
 }
