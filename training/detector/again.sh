@@ -40,4 +40,9 @@ stage 640c pages1 640 9 2200 1.4e-3 0.01 0.1 4
 stage 640d "pages0 pages2" 640 3 6800 1.4e-3 0.5 0.1 5 --warmup_epochs 0.1 --close_mosaic 0
 stage 640e "pages3 pages2" 640 5 5600 1.2e-3 0.01 0.1 6 --warmup_epochs 0.1
 
-python -m export.detector "$weights" --pages "$runs/pages3" $validation --int8 --precision 0.9
+# INT8 for CPUs that have no 16-bit floats; the version after it is the one that is served
+to_repository() {
+  python -m export.detector "$weights" --pages "$runs/pages3" $validation --precision 0.95 "$@"
+}
+to_repository --version 1 --int8
+to_repository --version 2
