@@ -28,7 +28,7 @@ HELP = {
     "precision": "f32 for the same answers on every CPU; left out, bf16 where the CPU has it",
     "verbose": "show all that tritonserver logs, not only warnings and errors",
 }
-WATCH_INTERVAL_S = 10
+WATCH_INTERVAL_S = 5
 
 
 def parse(argv: list[str]) -> Settings:

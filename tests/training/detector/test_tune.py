@@ -1,7 +1,6 @@
 import json
-import subprocess
 import sys
-from pathlib import Path
+from dataclasses import asdict
 
 import optuna
 import pytest
@@ -12,17 +11,25 @@ from training.detector.pages.__main__ import write_splits
 from training.detector.train import Recipe
 from training.detector.tune import best_epoch, draw, search, suggest
 
-ROOT = Path(__file__).resolve().parents[3]
+
+def untrained(recipe, pages, real_folders, run, weights):
+    """What a run of training leaves that the search reads."""
+    run.mkdir()
+    (run / "recipe.json").write_text(json.dumps(asdict(recipe)))
+    (run / "results.csv").write_text("epoch,metrics/mAP50-95(B)\n1,0.0\n")
 
 
-def test_a_trial_then_one_more(tmp_path):
+def test_a_trial_then_one_more(tmp_path, monkeypatch):
     write_splits(tmp_path / "pages", seed=0, counts={"train": 4, "validation": 2})
     study = tmp_path / "study"
     recipe = Recipe(imgsz=64, epochs=1, batch=2, workers=0, mosaic=0.0)
-    search(recipe, [tmp_path / "pages"], [], study, None, trials=1)
-    command = f"-m training.detector.tune --pages {tmp_path}/pages --out {study} --trials 1"
-    command += " --imgsz 64 --epochs 1 --batch 2 --workers 0 --mosaic 0"
-    subprocess.run([sys.executable, *command.split()], cwd=ROOT, check=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(tune, "train", untrained)
+        search(recipe, [tmp_path / "pages"], [], study, None, trials=1)
+    options = f"--pages {tmp_path}/pages --out {study} --trials 1"
+    options += " --imgsz 64 --epochs 1 --batch 2 --workers 0 --mosaic 0"
+    monkeypatch.setattr(sys, "argv", ["tune", *options.split()])
+    tune.main()
 
     recipes = [json.loads((study / f"trial_{i}" / "recipe.json").read_text()) for i in range(2)]
     assert recipes[0]["lr"] != recipes[1]["lr"]
@@ -42,7 +49,7 @@ def test_a_trial_that_diverges_leaves_the_others(tmp_path, monkeypatch):
         (run / "results.csv").write_text("epoch,metrics/mAP50-95(B)\n1,0.25\n")
 
     monkeypatch.setattr(tune, "train", diverge_at_first)
-    study = search(Recipe(), None, [], tmp_path, None, trials=2)
+    study = search(Recipe(), [], [], tmp_path, None, trials=2)
     assert (study.best_trial.number, study.best_value) == (1, 0.25)
 
 
@@ -70,9 +77,9 @@ def test_the_space_is_the_published_one():
 
 
 def test_trials_of_other_settings_are_refused(tmp_path):
-    search(Recipe(), None, [], tmp_path, None, trials=0)
+    search(Recipe(), [], [], tmp_path, None, trials=0)
     with pytest.raises(ValueError, match="another imgsz, seed"):
-        search(Recipe(imgsz=960, seed=1), None, [], tmp_path, None, trials=0)
+        search(Recipe(imgsz=960, seed=1), [], [], tmp_path, None, trials=0)
 
 
 def test_trials_that_differ_are_drawn_with_importances(tmp_path):

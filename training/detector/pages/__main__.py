@@ -39,8 +39,9 @@ def write_page(index: int, split: str, seed: int, out: Path) -> tuple[str, dict]
 def write_splits(out: Path, seed: int, counts: dict[str, int]) -> None:
     """Write `counts` pages a split under `out`, on all cores."""
     sources = {}
-    spawned = get_context("spawn")  # a fork would inherit OpenCV's threads, but not running
-    with ProcessPoolExecutor(os.cpu_count(), spawned) as workers:
+    clean = get_context("forkserver")  # a plain fork inherits OpenCV's threads, but not running
+    clean.set_forkserver_preload(["training.detector.pages.compose"])
+    with ProcessPoolExecutor(os.cpu_count(), clean) as workers:
         for split, count in counts.items():
             (out / "images" / split).mkdir(parents=True, exist_ok=True)
             (out / "labels" / split).mkdir(parents=True, exist_ok=True)
