@@ -4,7 +4,8 @@
 
 The limit of these cores, the server under its loads, a soak, then server and peers in turn. Peers
 that need an ONNX get the checkpoint's, or one of random weights: as fast, but their answers are not
-compared. About 22 minutes; --quick takes five, to see that all of it runs.
+compared. About 22 minutes; --quick takes five, to see that all of it runs. Overload is measured
+behind haproxy, which has to be installed.
 """
 
 import argparse
