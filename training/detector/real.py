@@ -8,7 +8,7 @@ import numpy as np
 
 from training.detector import scan
 from training.detector.labels import CLASSES, Labelled, yolo_lines
-from training.detector.pages import handwriting, stamps
+from training.detector.pages import handwriting, lookalikes, stamps
 from training.detector.pages.compose import POOLS
 from training.detector.pages.sheet import press
 
@@ -64,8 +64,8 @@ def more_ink(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A variant of a real page: (H, W, 3) uint8 RGB pixels, class ids (n,), boxes (n, 4) xyxy.
 
-    Generated stamps and signatures, and now and then the signature of another real page, are
-    pressed on empty paper, some stamps on print; then the page is set slightly anew.
+    Generated stamps, signatures and notes and the signature of another real page are pressed on
+    empty paper, some on print; then the page is set slightly anew.
     """
     pixels = cv2.cvtColor(cv2.imread(str(page.path)), cv2.COLOR_BGR2RGB)
     height, width = pixels.shape[:2]
@@ -94,11 +94,12 @@ def more_ink(
     if rng.random() < 0.35:
         hand = handwriting.writer(int(pool[rng.integers(len(pool))]))
         plan = handwriting.signature_plan(hand, rng)
-        size = (rng.uniform(60, 190) * unit * stretch, rng.uniform(30, 70) * unit)
-        place(
-            handwriting.draw(hand, plan, size, max(0.8, hand.pen * unit)), SIGNATURE, on_print=False
-        )
-    if rng.random() < 0.4:
+        sprawls = rng.random() < 0.25
+        scale = unit * (rng.uniform(1.4, 2.4) if sprawls else 1.0)
+        size = (rng.uniform(60, 190) * scale * stretch, rng.uniform(30, 70) * scale)
+        ink = handwriting.draw(hand, plan, size, max(0.8, hand.pen * unit))
+        place(ink, SIGNATURE, on_print=sprawls)
+    if rng.random() < 0.6:
         other = others[rng.integers(len(others))]
         boxes = other.xyxy[other.class_ids == SIGNATURE]
         if len(boxes):
@@ -106,7 +107,12 @@ def more_ink(
             crop = cv2.imread(str(other.path), cv2.IMREAD_GRAYSCALE)[
                 max(0, y0) : y1, max(0, x0) : x1
             ]
-            place(1 - crop.astype(np.float32) / 255, SIGNATURE, on_print=False)
+            scale = float(rng.uniform(0.7, 1.7))
+            ink = cv2.resize(1 - crop.astype(np.float32) / 255, None, fx=scale, fy=scale)
+            place(ink, SIGNATURE, on_print=rng.random() < 0.3)
+    if rng.random() < 0.3:
+        corner = (rng.uniform(0.03, 0.8) * width, rng.uniform(0.03, 0.9) * height)
+        lookalikes.note(pixels, unit, corner, handwriting.writer(int(rng.choice(pool))), rng)
 
     source = SQUASHED if width == height else UPRIGHT
     if width == height and rng.random() < 0.3:  # undo the squash

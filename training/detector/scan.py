@@ -218,7 +218,7 @@ SOURCES = {
         share=0.5,
         before=((show_through, 0.03), (old_paper, 0.1), (photocopy, 0.85), (grey, 1.0)),
         after=(
-            (black_edges, 0.35), (specks, 0.4), (streaks, 0.08), (low_resolution, 0.1),
+            (photocopy, 0.12), (black_edges, 0.35), (specks, 0.4), (streaks, 0.08), (low_resolution, 0.1),
             (jpeg_noise, 0.5),
         ),
         skew=0.9, keystone=0.002, square=0.8, border=(0, 12), shrink=0.06,
@@ -226,7 +226,10 @@ SOURCES = {
     "flatbed": Source(
         share=0.24,
         before=((show_through, 0.15), (old_paper, 0.3)),
-        after=((grey, 0.2), (defocus, 0.5), (sensor_noise, 0.3), (specks, 0.1), (jpeg_noise, 0.7)),
+        after=(
+            (grey, 0.2), (defocus, 0.5), (sensor_noise, 0.3), (photocopy, 0.08), (specks, 0.1),
+            (jpeg_noise, 0.7),
+        ),
         skew=0.7, keystone=0.0, square=0.4, border=(225, 256), shrink=0.01,
     ),
     "phone": Source(
@@ -234,7 +237,7 @@ SOURCES = {
         before=((old_paper, 0.4),),
         after=(
             (uneven_light, 0.9), (defocus, 0.5), (motion_blur, 0.25), (low_resolution, 0.3),
-            (sensor_noise, 0.6), (jpeg_noise, 0.9),
+            (sensor_noise, 0.6), (photocopy, 0.06), (jpeg_noise, 0.9),
         ),
         skew=2.2, keystone=0.035, square=0.3, border=(20, 150), shrink=0.05,
     ),

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -6,10 +8,10 @@ import pytest
 
 from training.detector import scan
 from training.detector.labels import CLASSES, read_yolo
-from training.detector.pages import handwriting, samples, stamps, templates
-from training.detector.pages.__main__ import write_splits
+from training.detector.pages import compose, handwriting, samples, stamps, templates
 from training.detector.pages.compose import POOLS, Mark, boxes, draw_page
 from training.detector.pages.sheet import press
+from training.detector.pages.splits import write_splits
 
 PLAIN = scan.Source(1.0, (), (), skew=0, keystone=0, square=0, border=(255, 256), shrink=0)
 
@@ -44,7 +46,7 @@ def test_a_box_is_the_extent_of_the_ink():
     ink = np.zeros((20, 30), np.float32)
     ink[5:15, 10:30] = 1  # columns 10..29, rows 5..14
     points = press(pixels, ink, (0, 0, 0), (40, 50))
-    class_ids, xyxy = boxes([Mark(1, points)], np.eye(3), (200, 100))
+    class_ids, xyxy = boxes([Mark(1, points)], np.eye(3), np.ones((100, 200), bool))
     rows, cols = np.nonzero(pixels[..., 0] == 0)
     assert (cols.min(), rows.min(), cols.max(), rows.max()) == (50, 55, 69, 64)
     np.testing.assert_allclose(xyxy, [[50.5, 55.5, 69.5, 64.5]])  # pixel centres
@@ -55,31 +57,50 @@ def test_a_box_follows_the_scan():
     """Twice as wide, turned a quarter: x' = 100 - y, y' = 2 x."""
     points = np.array([[10, 20], [30, 40]], np.float32) - 0.5
     turn = np.array([[0, -1, 100], [2, 0, 0], [0, 0, 1]], np.float64)
-    _, xyxy = boxes([Mark(0, points)], turn, (200, 200))
+    _, xyxy = boxes([Mark(0, points)], turn, np.ones((200, 200), bool))
     np.testing.assert_allclose(xyxy, [[60, 20, 80, 60]])
 
 
 def test_ink_beyond_the_edge_does_not_widen_a_box():
     points = np.stack([np.arange(80, 120), np.full(40, 50)], axis=1).astype(np.float32)
     points[::2, 1] += 10
-    _, xyxy = boxes([Mark(0, points)], np.eye(3), (100, 100))
+    _, xyxy = boxes([Mark(0, points)], np.eye(3), np.ones((100, 100), bool))
     np.testing.assert_allclose(xyxy, [[80.5, 50.5, 99.5, 60.5]])
 
 
 def test_a_mark_that_is_mostly_cut_off_has_no_box():
     points = np.stack([np.arange(90, 190), np.arange(100)], axis=1).astype(np.float32)
-    class_ids, xyxy = boxes([Mark(0, points)], np.eye(3), (100, 100))
+    class_ids, xyxy = boxes([Mark(0, points)], np.eye(3), np.ones((100, 100), bool))
     assert (class_ids.shape, xyxy.shape) == ((0,), (0, 4))
+
+
+def test_a_box_holds_the_ink_that_a_copy_leaves_and_lost_ink_has_none():
+    points = np.stack(np.meshgrid(np.arange(40), np.arange(20)), axis=-1).reshape(-1, 2)
+    mark = Mark(0, points.astype(np.float32))
+    seen = np.zeros((100, 100), bool)
+    seen[:10, :30] = True  # 300 of the 800 pixels
+    _, xyxy = boxes([mark], np.eye(3), seen)
+    np.testing.assert_allclose(xyxy, [[0.5, 0.5, 29.5, 9.5]])
+    seen[:, 25:] = False  # 250, less than 0.35 of them
+    assert len(boxes([mark], np.eye(3), seen)[0]) == 0
+
+
+def test_pages_without_ink_have_no_boxes(monkeypatch):
+    """The scan is compared with one of the same page unsigned: no ink, no difference."""
+    points = np.array([[200, 200], [300, 300]], np.float32)
+    for module, name in ((compose, "press"), (stamps, "stick")):
+        monkeypatch.setattr(module, name, lambda *args: points)
+    assert not any(len(draw_page("test", index, seed=0).xyxy) for index in range(6))
 
 
 def test_a_seal_stuck_on_is_boxed_where_it_hides_the_page():
     for seed in range(4):  # with ribbons and without
-        pixels = np.full((300, 300, 3), 255, np.uint8)
+        pixels = np.full((300, 300, 3), 7, np.uint8)  # no foil is as dark
         rng = np.random.default_rng(seed)
         points = stamps.stick(pixels, stamps.design(5), (160, 140), rng).astype(int)
         changed = np.zeros((300, 300), bool)
         changed[points[:, 1], points[:, 0]] = True
-        np.testing.assert_array_equal(changed, (pixels < 255).any(axis=2))
+        np.testing.assert_array_equal(changed, (pixels != 7).any(axis=2))
         assert changed[140, 160]
         assert np.ptp(points, axis=0).min() > 30
 
@@ -122,7 +143,8 @@ def test_no_template_writer_or_stamp_serves_two_splits(tmp_path):
 
 
 def test_written_pages_read_back_with_their_boxes(tmp_path):
-    write_splits(tmp_path, seed=6, counts={"validation": 3})
+    command = "training.detector.pages --seed 6 --validation 3 --out"
+    subprocess.run([sys.executable, "-m", *command.split(), tmp_path], check=True)
     for index, page in enumerate(read_yolo(tmp_path, "validation")):
         drawn = draw_page("validation", index, seed=6)
         assert page.size == drawn.pixels.shape[1::-1]

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from training.detector.pages.__main__ import write_splits
+from training.detector.pages.splits import write_splits
 from training.detector.train import (
     DocumentTrainer,
     Recipe,

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from training.detector import tune
-from training.detector.pages.__main__ import write_splits
+from training.detector.pages.splits import write_splits
 from training.detector.train import Recipe
 from training.detector.tune import best_epoch, draw, search, suggest
 

@@ -1,5 +1,6 @@
 """Whole pages: print, ink and scan, with boxes taken from the ink itself."""
 
+from copy import deepcopy
 from dataclasses import dataclass
 
 import cv2
@@ -14,7 +15,8 @@ SIGNATURE, STAMP = CLASSES.index("signature"), CLASSES.index("stamp")
 # Ids of page templates, writers and stamp designs; no id serves two splits.
 POOLS = {"train": range(0, 4000), "validation": range(4000, 4500), "test": range(4500, 5000)}
 SMALLEST = 5  # px: a box must be this wide and high on the scan
-VISIBLE = 0.35  # share of the ink that must lie on the scan
+VISIBLE = 0.35  # share of the ink that must be seen on the scan
+CONTRAST = 16  # grey levels by which ink must change the scan to be seen
 SPRAWLING = 0.1  # share of signatures written over several lines of the page
 DATED = 0.18  # share of signatures with a date or a word beside them, by the same pen
 
@@ -61,7 +63,7 @@ def draw_page(
     kind = templates.kind(template)
     places = templates.TEMPLATES[kind][0](sheet, rng)
     pixels = np.array(sheet.image)
-    unit = sheet.unit
+    unsigned, unit = pixels.copy(), sheet.unit
 
     marks: list[Mark] = []
     writers: list[int] = []
@@ -83,27 +85,30 @@ def draw_page(
     if rng.random() < 0.25:
         lookalikes.punch_holes(pixels, unit, rng)
 
-    pixels, matrix = scan.digitise(pixels, source or scan.pick(rng), long_side, rng)
-    class_ids, xyxy = boxes(marks, matrix, (pixels.shape[1], pixels.shape[0]))
+    source = source or scan.pick(rng)
+    unsigned, _ = scan.digitise(unsigned, source, long_side, deepcopy(rng))
+    pixels, matrix = scan.digitise(pixels, source, long_side, rng)
+    class_ids, xyxy = boxes(marks, matrix, cv2.absdiff(pixels, unsigned).max(axis=2) >= CONTRAST)
     return Page(pixels, class_ids, xyxy, template, tuple(writers), tuple(designs))
 
 
-def boxes(
-    marks: list[Mark], matrix: np.ndarray, size: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Class ids (n,) int64 and boxes (n, 4) float32 xyxy of the marks after `matrix`, on a scan of
-    `size` (width, height): the extent of the ink that lies on it. Marks that are mostly cut off or
-    too small to see are left out.
+def boxes(marks: list[Mark], matrix: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Class ids (n,) int64 and boxes (n, 4) float32 xyxy of the marks after `matrix`: the extent of
+    the ink that shows on the scan, where `seen`, (H, W) bool, is set. Marks that are mostly cut off
+    or lost in the copy, or too small to see, are left out.
     """
     class_ids, found = [], []
+    size = seen.shape[::-1]
     for mark in marks:
         if not len(mark.points):
             continue
         moved = cv2.perspectiveTransform(mark.points[None] + 0.5, matrix)[0]
-        inside = moved[((moved >= 0) & (moved <= size)).all(axis=1)]
-        if len(inside) < VISIBLE * len(moved):
+        inside = moved[((moved >= 0) & (moved < size)).all(axis=1)]
+        cols, rows = inside.astype(np.intp).T
+        shown = inside[seen[rows, cols]]
+        if len(shown) < VISIBLE * len(moved):
             continue
-        low, high = inside.min(axis=0), inside.max(axis=0)
+        low, high = shown.min(axis=0), shown.max(axis=0)
         if (high - low >= SMALLEST).all():
             class_ids.append(mark.class_id)
             found.append([*low, *high])

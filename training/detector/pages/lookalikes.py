@@ -243,7 +243,7 @@ def jotting(rng: np.random.Generator) -> str:
         rng.choice(
             (
                 text.date(rng),
-                f"{rng.integers(1, 13)}/{rng.integers(1, 29)}/{rng.integers(50, 99)}",
+                text.short_date(rng),
                 f"# {text.number(5, rng)}",
                 f"cc: {text.choice(text.SURNAMES, rng)}",
                 f"{text.number(3, rng)}-{text.number(4, rng)}",

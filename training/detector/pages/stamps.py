@@ -13,6 +13,7 @@ from training.detector.scan import noise
 DESIGN_SEED = 7102
 KINDS = ("text", "framed", "date", "word", "round", "oval", "square")
 KIND_SHARES = (0.3, 0.14, 0.17, 0.09, 0.17, 0.08, 0.05)
+FRAMES = {"text": (1, 0, 0), "word": (0.5, 0.35, 0.15), "date": (0.45, 0.4, 0.15)}
 INKS = {  # RGB; half of the real ones are black or grey
     "black": (25, 25, 28),
     "grey": (95, 95, 100),
@@ -24,6 +25,7 @@ INKS = {  # RGB; half of the real ones are black or grey
     "green": (40, 130, 85),
 }
 INK_SHARES = (0.36, 0.12, 0.12, 0.1, 0.1, 0.1, 0.05, 0.05)
+LARGE = 0.12  # share of prints on paper smaller than A4, which are larger on the page
 FOILS = ((205, 165, 60), (190, 170, 110), (150, 85, 50), (185, 185, 190), (180, 30, 35))  # RGB
 WORDS = (
     "RECEIVED|APPROVED|PAID|CONFIDENTIAL|COPY|ORIGINAL|DRAFT|VERIFIED|CANCELLED|FILED|ENTERED|"
@@ -78,7 +80,7 @@ def design(design_id: int) -> Design:
             text.pick_font(str(rng.choice(("bold", "sans", "serif", "typewriter"))), rng),
         ),
         ink="red" if kind == "square" else str(rng.choice(list(INKS), p=INK_SHARES)),
-        frame=int(rng.choice((0, 1, 2), p=(0, 0.75, 0.25))) if kind != "text" else 0,
+        frame=int(rng.choice((0, 1, 2), p=FRAMES.get(kind, (0, 0.75, 0.25)))),
         emblem=str(
             rng.choice(("none", "star", "shield", "disc", "bars"), p=(0.3, 0.25, 0.15, 0.15, 0.15))
         ),
@@ -312,7 +314,8 @@ def _tilt(rng: np.random.Generator) -> float:
 
 def draw(stamp: Design, unit: float, rng: np.random.Generator) -> np.ndarray:
     """One print of the stamp as ink coverage (h, w) float32 in [0, 1]; `unit` px = 1/1000 page."""
-    width = max(24, int(stamp.width * unit * rng.uniform(0.92, 1.08)))
+    size = rng.uniform(1.2, 1.9) if rng.random() < LARGE else rng.uniform(0.92, 1.08)
+    width = max(24, int(stamp.width * unit * size))
     fine = 2
     if stamp.kind in ("round", "oval"):
         face = _seal(stamp, width * fine, rng)
@@ -330,7 +333,7 @@ def stick(
     """Stick a toothed foil seal with the design's words in relief on (H, W, 3) uint8 `pixels`, in
     place, its middle at `centre`, often on ribbons. Returns the (n, 2) x, y of its pixels.
     """
-    width = int(rng.uniform(0.11, 0.24) * pixels.shape[0])
+    width = int(rng.uniform(0.11, 0.3) * pixels.shape[0])
     lines = (*stamp.lines, "OFFICIAL", "SEAL")[:3]
     relief = _seal(replace(stamp, kind="round", lines=lines, frame=1), width, rng)
     rows, cols = np.mgrid[0:width, 0:width] - width / 2

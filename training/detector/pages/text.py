@@ -220,6 +220,12 @@ def date(rng: np.random.Generator) -> str:
     )[rng.integers(5)]
 
 
+def short_date(rng: np.random.Generator) -> str:
+    """A date of this or the last century in numbers, as people jot it: 3/26/90, 12-15-86."""
+    sign = "/" if rng.random() < 0.75 else "-"
+    return sign.join(str(rng.integers(*span)) for span in ((1, 13), (1, 32), (10, 100)))
+
+
 def number(digits: int, rng: np.random.Generator) -> str:
     return "".join(str(d) for d in rng.integers(10, size=digits))
 
