@@ -218,8 +218,8 @@ SOURCES = {
         share=0.5,
         before=((show_through, 0.03), (old_paper, 0.1), (photocopy, 0.85), (grey, 1.0)),
         after=(
-            (photocopy, 0.12), (black_edges, 0.35), (specks, 0.4), (streaks, 0.08), (low_resolution, 0.1),
-            (jpeg_noise, 0.5),
+            (photocopy, 0.12), (black_edges, 0.35), (specks, 0.4), (streaks, 0.08),
+            (low_resolution, 0.1), (jpeg_noise, 0.5),
         ),
         skew=0.9, keystone=0.002, square=0.8, border=(0, 12), shrink=0.06,
     ),
