@@ -452,7 +452,8 @@ def invoice(sheet: Sheet, rng: np.random.Generator) -> list[Place]:
     sheet.rule(x, y, x + 160, y)
     sheet.write(x, y + 4, f"For {house.company}", 10)
     _footer(sheet, rng)
-    return [Place(x + 80, y, float(rng.uniform(60, 110)))]
+    short = bool(rng.random() < 0.4)  # as tall as wide
+    return [Place(x + 80, y, float(rng.uniform(60, 125)), initials=short)]
 
 
 def certificate(sheet: Sheet, rng: np.random.Generator) -> list[Place]:
@@ -608,12 +609,12 @@ def sparse(sheet: Sheet, rng: np.random.Generator) -> list[Place]:
 
 
 TEMPLATES: dict[str, tuple[Callable[[Sheet, np.random.Generator], list[Place]], float]] = {
-    "letter": (letter, 0.27),
+    "letter": (letter, 0.25),
     "continuation": (continuation, 0.08),
     "memo": (memo, 0.13),
-    "form": (form, 0.13),
+    "form": (form, 0.11),
     "contract": (contract, 0.1),
-    "invoice": (invoice, 0.1),
+    "invoice": (invoice, 0.14),
     "certificate": (certificate, 0.05),
     "petition": (petition, 0.05),
     "table": (table_page, 0.04),
