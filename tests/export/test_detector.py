@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -129,7 +130,17 @@ def test_int8_keeps_the_contract(loaded, pages, tmp_path):
     ov.save_model(graph, tmp_path / "model.xml")
     saved = ov.Core().read_model(tmp_path / "model.xml")
     check_contract(saved, REPOSITORY / "document_yolo" / "config.pbtxt")
-    assert any(op.get_type_name() == "FakeQuantize" for op in saved.get_ops())
+    quantisers = [op for op in saved.get_ops() if op.get_type_name() == "FakeQuantize"]
+    assert quantisers
+    for op in quantisers:  # no zero points: from 0, or as far down as up
+        low, high = (op.input_value(i).get_node().get_data().ravel() for i in (1, 2))
+        assert (low == 0).all() or np.allclose(low, -high, rtol=0.02), op.get_friendly_name()
+    last = [
+        op for op in saved.get_ops() if re.search(r"cv[23]\.\d\.2/Conv", op.get_friendly_name())
+    ]
+    sources = [op.input_value(0).get_node() for op in last if op.get_type_name() == "Convolution"]
+    assert len(sources) == 6
+    assert not any(source.get_type_name() == "FakeQuantize" for source in sources)
 
 
 def test_pixels_are_scaled_once_and_colours_come_first():
