@@ -40,9 +40,9 @@ stage 640b pages0 640 5 700 1e-3 0.01 0.2 3
 stage 640c pages1 640 9 2200 1.4e-3 0.01 0.1 4
 stage 640d "pages0 pages2" 640 3 6800 1.4e-3 0.5 0.1 5 --warmup_epochs 0.1 --close_mosaic 0
 stage 640e "pages3 pages2" 640 5 5600 1.2e-3 0.01 0.1 6 --warmup_epochs 0.1
-stage 640f "pages3 pages2" 640 2 7200 1.3e-3 0.8 0.1 7 --warmup_epochs 0.05 --close_mosaic 0 \
+stage 640f "pages3 pages2" 640 1 7200 1.3e-3 0.8 0.1 7 --warmup_epochs 0.05 --close_mosaic 0 \
   --scale 0.5 --real_copies 10
-stage 640g pages4 640 7 6000 1.2e-3 0.01 0.1 8 --warmup_epochs 0.1 --scale 0.5 --real_copies 10
+stage 640g pages4 640 7 6000 1.3e-3 0.01 0.1 8 --warmup_epochs 0.1 --scale 0.5 --real_copies 10
 
 # INT8 for CPUs that have no 16-bit floats; the version after it is the one that is served
 to_repository() {
