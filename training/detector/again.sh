@@ -30,7 +30,7 @@ stage() { # NAME "PAGES ..." IMAGE_SIZE EPOCHS GENERATED_PAGES LEARNING_RATE FIN
       --final_lr "$7" --mosaic "$8" --seed "$9" --batch 8 --processes 2 --warmup_epochs 0.2 "${@:10}"
   fi
   touch "$out/done"
-  weights=$out/weights/best.pt
+  weights=$out/weights/last.pt
 }
 stage 352 pages0 352 2 3600 2e-3 0.4 0.3 0
 stage 448 pages0 448 2 2000 1.5e-3 0.3 0.2 0
@@ -42,11 +42,14 @@ stage 640d "pages0 pages2" 640 3 6800 1.4e-3 0.5 0.1 5 --warmup_epochs 0.1 --clo
 stage 640e "pages3 pages2" 640 5 5600 1.2e-3 0.01 0.1 6 --warmup_epochs 0.1
 stage 640f "pages3 pages2" 640 1 7200 1.3e-3 0.8 0.1 7 --warmup_epochs 0.05 --close_mosaic 0 \
   --scale 0.5 --real_copies 10
-stage 640g pages4 640 7 6000 1.3e-3 0.01 0.1 8 --warmup_epochs 0.1 --scale 0.5 --real_copies 10
+stage 640g pages4 640 2 6000 1.3e-3 0.9 0.1 8 --warmup_epochs 0.1 --close_mosaic 0 \
+  --scale 0.5 --real_copies 10
+stage 640h pages4 640 4 3000 1.1e-3 0.01 0.1 9 --warmup_epochs 0.05 --close_mosaic 1 \
+  --scale 0.5 --real_copies 10
 
 # INT8 for CPUs that have no 16-bit floats; the version after it is the one that is served
 to_repository() {
-  python -m export.detector "$weights" --pages "$runs/pages4" $validation --precision 0.95 "$@"
+  python -m export.detector "${weights/last/best}" --pages "$runs/pages4" $validation --precision 0.95 "$@"
 }
 to_repository --version 1 --int8
 to_repository --version 2
