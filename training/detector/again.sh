@@ -49,7 +49,8 @@ stage 640h pages4 640 4 3000 1.1e-3 0.01 0.1 9 --warmup_epochs 0.05 --close_mosa
 
 # INT8 for CPUs that have no 16-bit floats; the version after it is the one that is served
 to_repository() {
-  python -m export.detector "${weights/last/best}" --pages "$runs/pages4" $validation --precision 0.95 "$@"
+  python -m export.detector "${weights%last.pt}best.pt" --pages "$runs/pages4" \
+    $validation --precision 0.95 "$@"
 }
 to_repository --version 1 --int8
 to_repository --version 2
