@@ -22,6 +22,6 @@ def test_the_same_boxes_are_found_as_served(client, samples, sample_pages):
 
 def test_a_slack_lets_weaker_boxes_through(samples, sample_pages):
     image = (samples / next(iter(sample_pages))).read_bytes()
-    strict, slack = document_detector()(image), document_detector(slack=0.4)(image)
+    strict, slack = document_detector()(image), document_detector(slack=1)(image)
     assert len(slack.labels) > len(strict.labels)
     assert slack.scores.min() < strict.scores.min()
