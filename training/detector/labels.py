@@ -17,7 +17,7 @@ CLASSES = ("signature", "stamp")
 NOT_INK = ("printed_seal", "sticker_seal", "digital_overlay")  # kinds of box in labels.json
 SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"}
 SPLIT_NAMES = {"validation": {"validation", "valid", "val"}}
-STAMPS = Path(__file__).with_name("real_stamps.json")
+UNBOXED = Path(__file__).with_name("real_unboxed.json")
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,16 @@ class Labelled:
 
 
 def read_real(folder: Path, ink_only: bool = False) -> list[Labelled]:
-    """The pages of `folder`/labels.json, stamps of `real_stamps.json` beside this file included:
-    a publisher that boxed signatures only left them out. `ink_only` ignores boxes of NOT_INK.
+    """The pages of `folder`/labels.json, with what their publisher left unboxed (most stamps, some
+    signatures) from `real_unboxed.json` beside this file. `ink_only` ignores boxes of NOT_INK.
 
     FileNotFoundError without labels.json; ValueError names a class that is not in CLASSES.
     """
-    stamped = json.loads(STAMPS.read_text())
+    unboxed = json.loads(UNBOXED.read_text())
     pages = []
     for name, page in sorted(json.loads((folder / "labels.json").read_text()).items()):
         boxes, ignore = [], list(page.get("ignore", []))
-        for box in page["boxes"]:
+        for box in page["boxes"] + unboxed.get(name, []):
             if box["class"] not in CLASSES:
                 raise ValueError(
                     f"{folder}/labels.json: {name} has class {box['class']!r}, known are {CLASSES}"
@@ -51,7 +51,6 @@ def read_real(folder: Path, ink_only: bool = False) -> list[Labelled]:
                 ignore.append(box)
             else:
                 boxes.append((CLASSES.index(box["class"]), box["xyxy"]))
-        boxes += [(CLASSES.index("stamp"), xyxy) for xyxy in stamped.get(name, [])]
         pages.append(
             Labelled(
                 path=folder / "images" / name,
