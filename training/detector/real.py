@@ -110,7 +110,7 @@ def more_ink(
             scale = float(rng.uniform(0.7, 1.7))
             ink = cv2.resize(1 - crop.astype(np.float32) / 255, None, fx=scale, fy=scale)
             place(ink, SIGNATURE, on_print=rng.random() < 0.3)
-    if rng.random() < 0.3:
+    for _ in range(int(rng.choice((0, 1, 2), p=(0.6, 0.25, 0.15)))):
         corner = (rng.uniform(0.03, 0.8) * width, rng.uniform(0.03, 0.9) * height)
         lookalikes.note(pixels, unit, corner, handwriting.writer(int(rng.choice(pool))), rng)
 

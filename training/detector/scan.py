@@ -279,7 +279,7 @@ def frame_of(
     else:
         scan = (round(width * long_side / max(size)), round(height * long_side / max(size)))
     corners = corners / size * scan
-    if rng.random() < 0.06:
+    if rng.random() < 0.09:
         quarter = int(rng.choice((1, 2, 3)))
         tilt = np.deg2rad(90 * quarter + rng.normal(0, 3))
         centre = np.array(scan) / 2

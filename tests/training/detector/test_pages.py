@@ -165,6 +165,17 @@ def test_every_template_draws():
         assert np.asarray(sheet.image).min() < 200, name
 
 
+def test_figures_are_written_stroke_by_stroke_from_left_to_right():
+    """4 and 5 take two strokes, the slash one, a word one; a sign without strokes is left out."""
+    plan = handwriting.line_plan(handwriting.writer(3), "4/5~ May", np.random.default_rng(0))
+    assert len(plan) == 2 + 1 + 2 + 1
+    four, slash, five, word = (
+        np.concatenate(plan[i:j]) for i, j in ((0, 2), (2, 3), (3, 5), (5, 6))
+    )
+    middles = [run[:, 0].mean() for run in (four, slash, five, word)]
+    assert middles == sorted(middles)
+
+
 def test_a_writer_writes_alike_and_two_writers_do_not():
     hand, other = handwriting.writer(3), handwriting.writer(4)
     assert hand == handwriting.writer(3)

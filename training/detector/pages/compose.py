@@ -78,6 +78,7 @@ def draw_page(
         spot = (pixels.shape[1] * rng.uniform(0.15, 0.85), height * rng.uniform(0.65, 0.88))
         marks.append(Mark(STAMP, stamps.stick(pixels, stamps.design(designs[-1]), spot, rng)))
     _scribble(pixels, unit, pool, writers, rng)
+    _date(pixels, unit, sheet.dates, pool, writers, rng)
     for step in steps:
         step()
     if rng.random() < 0.35:
@@ -149,17 +150,32 @@ def _sign(
         writers.append(_from_pool(pool, rng))
         marks.append(_signature(pixels, unit, place, handwriting.writer(writers[-1]), colour, rng))
         if rng.random() < DATED and len(marks[-1].points):
-            _dated(pixels, unit, marks[-1].points, colour, rng)
+            _dated(pixels, unit, marks[-1].points, handwriting.writer(writers[-1]), colour, rng)
+
+
+def _date(
+    pixels: np.ndarray, unit: float, lines: list[tuple[float, float]], pool: range,
+    writers: list[int], rng: np.random.Generator,
+) -> None:  # fmt: skip
+    """Dates on the lines that begin at the given x, y; about as high as a small signature."""
+    for x, y in lines:
+        writers.append(_from_pool(pool, rng))
+        size = float(rng.uniform(14, 30)) * unit
+        line = text.date(rng) if rng.random() < 0.5 else text.short_date(rng)
+        entry = lookalikes.jotted(line, size, unit, handwriting.writer(writers[-1]), rng)
+        corner = (x * unit, y * unit - entry.shape[0] * float(rng.uniform(0.8, 1.05)))
+        press(pixels, entry, _pen_colour(rng), corner, float(rng.uniform(0.6, 1.0)))
 
 
 def _dated(
-    pixels: np.ndarray, unit: float, points: np.ndarray, colour: Colour, rng: np.random.Generator
-) -> None:
+    pixels: np.ndarray, unit: float, points: np.ndarray, hand: handwriting.Writer, colour: Colour,
+    rng: np.random.Generator,
+) -> None:  # fmt: skip
     """What a signer adds beside or below the signature; it is not part of it."""
     (left, top), (right, foot) = points.min(axis=0), points.max(axis=0)
     line = lookalikes.jotting(rng) if rng.random() < 0.7 else text.person(rng)
-    size = int(rng.uniform(12, 26) * unit)
-    entry = hand_text(line, text.pick_font("hand", rng), size, rng)
+    size = float(rng.uniform(12, 26)) * unit
+    entry = lookalikes.jotted(line, size, unit, hand, rng)
     if rng.random() < 0.6:
         corner = (right + rng.uniform(2, 40) * unit, (top + foot) / 2 - rng.uniform(0, 1) * size)
     else:

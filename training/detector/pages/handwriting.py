@@ -6,6 +6,7 @@ paradigm for handwriting stroke generation", Human Movement Science 25 (2006). A
 habits; a signature is the writer's plan of target points, written with a little noise.
 """
 
+import re
 from dataclasses import dataclass
 
 import cv2
@@ -56,6 +57,34 @@ LETTERS = {
     "u": ((0.3, 1.0, 0.3), (0.2, 0, 0.8), (0.3, 1.0, 0.3), (0.1, 0, 0.3)),
     "y": ((0.3, 1.0, 0.3), (0.2, 0.1, 0.9), (0.2, 0.9, 0.2), (-0.3, -1.3, -0.2), (0.5, 0.1, -1.5)),
 }
+# Pen-down runs of a figure or sign: (x, height above the baseline, turn), as of LETTERS.
+FIGURES = {
+    "0": (((0.5, 2, 0), (0, 1, 1.6), (0.5, 0, 1.6), (0.9, 1, 1.6), (0.5, 2, 1.6)),),
+    "1": (((0.1, 1.6, 0), (0.35, 2, 0), (0.3, 0, 0)),),
+    "2": (((0, 1.6, 0), (0.5, 2, -1.2), (0.85, 1.4, -1.4), (0, 0, -0.4), (1, 0.1, 0.4)),),
+    "3": (
+        ((0.1, 1.8, 0), (0.8, 1.6, -1.8), (0.35, 1, -1.0), (0.85, 0.5, -1.8), (0, 0.1, -1.2)),
+    ),
+    "4": (((0.3, 2, 0), (0.05, 0.8, 0.2), (0.95, 0.85, 0.1)), ((0.75, 1.7, 0), (0.65, 0, 0))),
+    "5": (
+        ((0.2, 1.95, 0), (0.1, 1.15, 0), (0.8, 0.7, -1.6), (0, 0.1, -1.6)),
+        ((0.2, 1.95, 0), (0.95, 2, 0)),
+    ),
+    "6": (((0.7, 2, 0), (0.05, 0.6, 0.8), (0.45, 0, 1.4), (0.8, 0.5, 1.6), (0.1, 0.5, 1.6)),),
+    "7": (((0, 1.9, 0), (0.9, 1.95, 0), (0.35, 0, 0.2)),),
+    "8": (
+        (
+            (0.8, 1.7, 0), (0.3, 1.9, 1.0), (0.35, 1.1, 1.8), (0.8, 0.5, -1.2), (0.4, 0, -1.5),
+            (0.1, 0.5, -1.5), (0.5, 1.1, -0.6), (0.8, 1.7, 0.8),
+        ),
+    ),
+    "9": (((0.8, 1.6, 0), (0.4, 2, 1.3), (0.1, 1.4, 1.5), (0.75, 1.6, 1.8), (0.6, 0, -0.2)),),
+    "/": (((0.7, 2.1, 0), (0, -0.3, 0)),),
+    "-": (((0, 0.9, 0), (0.55, 1, 0)),),
+    ".": (((0, 0, 0), (0.08, 0.08, 0)),),
+    ",": (((0.1, 0.1, 0), (0, -0.4, -0.3)),),
+    "?": (((0, 1.6, 0), (0.5, 2, -1.2), (0.8, 1.4, -1.4), (0.4, 0.4, 0.8)),),
+}  # fmt: skip
 
 Plan = list[np.ndarray]  # pen-down runs of target points, each (n, 3): x, y (up), turn
 
@@ -232,6 +261,28 @@ def words_plan(hand: Writer, count: int, rng: np.random.Generator) -> Plan:
         run[:, 0] += end - run[:, 0].min()
         end = run[:, 0].max() + rng.uniform(0.6, 1.2)
         plan.append(run)
+    return _written(hand, plan, rng)
+
+
+def line_plan(hand: Writer, line: str, rng: np.random.Generator) -> Plan:
+    """Target points of a jotted line: its figures as they are, for its words some letters.
+
+    A sign that FIGURES lacks is left out.
+    """
+    plan, end = [], 0.0
+    for token in re.findall(r"[^\W\d]+|.", line):
+        if token.isalpha():
+            letters = _letters(hand, len(token), rng, trailing=False)
+            runs = [_append(_capital(hand, len(token)) * (1, 0.7, 1), letters, 0.0)]
+        else:
+            own = np.random.default_rng((hand.gesture, ord(token)))  # the writer's own figure
+            runs = [np.array(run, float) for run in FIGURES.get(token, ())]
+            runs = [run + own.normal(0, (0.08, 0.08, 0.15), run.shape) for run in runs]
+        for run in runs:
+            run[:, 0] += end
+        plan += runs
+        gap = rng.uniform(0.5, 1.0) if token == " " else rng.uniform(0.15, 0.4)
+        end = max((run[:, 0].max() for run in runs), default=end) + gap
     return _written(hand, plan, rng)
 
 

@@ -225,9 +225,10 @@ def note(
     by_font = rng.random() < 0.5
     for i in range(int(rng.choice((1, 1, 2, 3, 4)) if by_font else rng.integers(2, 6))):
         count = int(rng.integers(1, 6)) if by_font else int(rng.integers(2, 7))
-        if by_font:
-            line = text.sentence("en", count, rng) if rng.random() < 0.6 else jotting(rng)
-            mark = hand_text(line, path, int(size), rng)
+        if by_font and rng.random() < 0.4:
+            mark = jotted(jotting(rng), size, unit, hand, rng)
+        elif by_font:
+            mark = hand_text(text.sentence("en", count, rng), path, int(size), rng)
         else:
             plan = handwriting.words_plan(hand, count, rng)
             mark = handwriting.draw(
@@ -235,6 +236,16 @@ def note(
             )
         place = (corner[0] + rng.normal(0, 4) * unit, corner[1] + i * size * rng.uniform(1.1, 1.5))
         press(pixels, stamps.rotated(mark, tilt), ink, place, strength)
+
+
+def jotted(
+    line: str, size: float, unit: float, hand: handwriting.Writer, rng: np.random.Generator
+) -> np.ndarray:
+    """(h, w) float32 coverage of a line about `size` px high, in a hand's strokes or in a font."""
+    if rng.random() < 0.4:
+        return hand_text(line, text.pick_font("hand", rng), int(size), rng)
+    plan = handwriting.line_plan(hand, line, rng)
+    return handwriting.draw(hand, plan, (size * len(line), size), max(0.8, hand.pen * unit))
 
 
 def jotting(rng: np.random.Generator) -> str:
@@ -247,7 +258,7 @@ def jotting(rng: np.random.Generator) -> str:
                 f"# {text.number(5, rng)}",
                 f"cc: {text.choice(text.SURNAMES, rng)}",
                 f"{text.number(3, rng)}-{text.number(4, rng)}",
-                f"{rng.integers(1, 99)}",
+                f"{rng.integers(1, 999)}",
                 "File", "OK", "Copy", "see att.", "Rec'd", "Call!", "?", "N.B.",
             )
         )

@@ -29,7 +29,10 @@ class Look:
 
 
 class Sheet:
-    """A white page of width x height px under print; lengths in 1/1000 of its height (`unit`)."""
+    """A white page of width x height px under print; lengths in 1/1000 of its height (`unit`).
+
+    `dates` are the x, y where lines begin that a hand puts the date on.
+    """
 
     def __init__(self, width: int, height: int, look: Look, rng: np.random.Generator):
         self.image = Image.new("RGB", (width, height), (255, 255, 255))
@@ -40,6 +43,7 @@ class Sheet:
         self.width = width / self.unit
         self.left = look.left * self.width
         self.right = (1 - look.right) * self.width
+        self.dates: list[tuple[float, float]] = []
 
     def write(
         self,

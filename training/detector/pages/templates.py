@@ -121,13 +121,6 @@ def _by_hand(rng: np.random.Generator) -> tuple[str, Colour]:
     return text.pick_font("hand", rng), handwriting.INKS[str(rng.choice(list(handwriting.INKS)))]
 
 
-def _date_by_hand(sheet: Sheet, x: float, y: float, rng: np.random.Generator) -> None:
-    """A date written on the line at y, from x on; about as high as a small signature."""
-    size = float(rng.uniform(15, 30))
-    line = text.date(rng) if rng.random() < 0.5 else text.short_date(rng)
-    sheet.write(x, y - size * float(rng.uniform(0.85, 1.1)), line, size, *_by_hand(rng))
-
-
 def _closing(sheet: Sheet, y: float, rng: np.random.Generator) -> tuple[float, list[Place]]:
     """A greeting and names with room above to sign; returns the y below, and the places."""
     house, places = sheet.look, []
@@ -211,7 +204,7 @@ def letter(sheet: Sheet, rng: np.random.Generator) -> list[Place]:
     if rng.random() < 0.12:
         end = sheet.write(x, y, "Date:" if rng.random() < 0.7 else "")
         sheet.rule(end + 5, y + step, end + 120, y + step)
-        _date_by_hand(sheet, end + 12, y + step, rng)
+        sheet.dates.append((end + 12, y + step))
     else:
         sheet.write(x, y, text.date(rng))
     y += step * float(rng.uniform(1.5, 3))
@@ -371,7 +364,7 @@ def form(sheet: Sheet, rng: np.random.Generator) -> list[Place]:
         if label != "Date":
             places.append(Place(x + width / 2, y - 2, width * 0.8))
         elif rng.random() < 0.8:
-            _date_by_hand(sheet, x + 0.1 * width, y, rng)
+            sheet.dates.append((x + 0.1 * width, y))
     return places
 
 
@@ -417,7 +410,7 @@ def contract(sheet: Sheet, rng: np.random.Generator) -> list[Place]:
                     below = line + 5 + i * size * 1.3
                     end = sheet.write(x, below, label, size)
                     if label == "Date:" and rng.random() < 0.5:
-                        _date_by_hand(sheet, end + 8, below + size, rng)
+                        sheet.dates.append((end + 8, below + size))
         y += 55 + 4.5 * size
     if rng.random() < 0.35:  # each page initialled at the foot
         places.append(Place(sheet.right - 40, 955, 40, initials=True))
