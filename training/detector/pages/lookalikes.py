@@ -220,7 +220,7 @@ def note(
     """Lines of ordinary handwriting, in strokes or in a handwriting font, sometimes at a tilt."""
     ink, strength = _ink(rng), rng.uniform(0.6, 1.0)
     tilt = rng.normal(0, 4) if rng.random() < 0.8 else rng.uniform(-40, 40)
-    size = rng.uniform(11, 24) * unit
+    size = (rng.uniform(11, 24) if rng.random() < 0.75 else rng.uniform(24, 60)) * unit
     path = text.pick_font("hand", rng)
     by_font = rng.random() < 0.5
     for i in range(int(rng.choice((1, 1, 2, 3, 4)) if by_font else rng.integers(2, 6))):
@@ -241,8 +241,11 @@ def note(
 def jotted(
     line: str, size: float, unit: float, hand: handwriting.Writer, rng: np.random.Generator
 ) -> np.ndarray:
-    """(h, w) float32 coverage of a line about `size` px high, in a hand's strokes or in a font."""
-    if rng.random() < 0.4:
+    """(h, w) float32 coverage of a line about `size` px high: in a hand's strokes or in a font.
+
+    Words alone are in a font, since in strokes they are letters by chance, as in a signature.
+    """
+    if rng.random() < 0.4 or not any(sign.isdigit() for sign in line):
         return hand_text(line, text.pick_font("hand", rng), int(size), rng)
     plan = handwriting.line_plan(hand, line, rng)
     return handwriting.draw(hand, plan, (size * len(line), size), max(0.8, hand.pen * unit))
@@ -259,7 +262,8 @@ def jotting(rng: np.random.Generator) -> str:
                 f"cc: {text.choice(text.SURNAMES, rng)}",
                 f"{text.number(3, rng)}-{text.number(4, rng)}",
                 f"{rng.integers(1, 999)}",
-                "File", "OK", "Copy", "see att.", "Rec'd", "Call!", "?", "N.B.",
+                "File", "file", "OK", "Copy", "see att.", "Rec'd", "Call!", "?", "N.B.", "Legal",
+                "Hold", "Return", text.choice(text.SURNAMES, rng),
             )
         )
     )  # fmt: skip
