@@ -1,5 +1,6 @@
 """Real pages for training: a holdout by source, and copies with more ink on them."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ SQUASHED = scan.Source(
     shrink=0.02,
 )
 UPRIGHT = replace(SQUASHED, square=0.0)
+NOTES = json.loads(Path(__file__).with_name("real_notes.json").read_text())  # file name -> xyxy
 FREE = 0.03  # a spot with less than this share of dark pixels counts as empty
 
 
@@ -64,8 +66,8 @@ def more_ink(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A variant of a real page: (H, W, 3) uint8 RGB pixels, class ids (n,), boxes (n, 4) xyxy.
 
-    Generated stamps, signatures and notes and the signature of another real page are pressed on
-    empty paper, some on print; then the page is set slightly anew.
+    Generated stamps, signatures and notes and the signature and a note of other real pages are
+    pressed on empty paper, some on print; then the page is set slightly anew.
     """
     pixels = cv2.cvtColor(cv2.imread(str(page.path)), cv2.COLOR_BGR2RGB)
     height, width = pixels.shape[:2]
@@ -74,14 +76,14 @@ def more_ink(
     unit = height / 1000
     stretch = 1.25 if width == height else 1.0  # a squashed page is wider than it was
 
-    def place(ink: np.ndarray, class_id: int, on_print: bool) -> None:
+    def place(ink: np.ndarray, class_id: int | None, on_print: bool) -> None:
         taken = np.array(xyxy, np.float32).reshape(-1, 4)
         free = np.zeros_like(dark) if on_print else dark
         spot = _empty_spot(free, (ink.shape[1], ink.shape[0]), taken, rng)
         if spot is None:
             return
         points = press(pixels, ink, (10, 10, 10), spot, float(rng.uniform(0.7, 1.0)))
-        if len(points) > 20:
+        if class_id is not None and len(points) > 20:
             class_ids.append(class_id)
             xyxy.append([*points.min(axis=0), *(points.max(axis=0) + 1)])
 
@@ -103,13 +105,14 @@ def more_ink(
         other = others[rng.integers(len(others))]
         boxes = other.xyxy[other.class_ids == SIGNATURE]
         if len(boxes):
-            x0, y0, x1, y1 = boxes[rng.integers(len(boxes))].astype(int)
-            crop = cv2.imread(str(other.path), cv2.IMREAD_GRAYSCALE)[
-                max(0, y0) : y1, max(0, x0) : x1
-            ]
-            scale = float(rng.uniform(0.7, 1.7))
-            ink = cv2.resize(1 - crop.astype(np.float32) / 255, None, fx=scale, fy=scale)
+            ink = _cut(other.path, boxes[rng.integers(len(boxes))], rng)
             place(ink, SIGNATURE, on_print=rng.random() < 0.3)
+    noted = [other for other in others if other.path.name in NOTES]
+    if noted and rng.random() < 0.6:
+        other = noted[rng.integers(len(noted))]
+        boxes = np.array(NOTES[other.path.name])
+        ink = _cut(other.path, boxes[rng.integers(len(boxes))], rng)
+        place(ink, None, on_print=rng.random() < 0.2)
     for _ in range(int(rng.choice((0, 1, 2), p=(0.6, 0.25, 0.15)))):
         corner = (rng.uniform(0.03, 0.8) * width, rng.uniform(0.03, 0.9) * height)
         lookalikes.note(pixels, unit, corner, handwriting.writer(int(rng.choice(pool))), rng)
@@ -121,6 +124,14 @@ def more_ink(
         source = UPRIGHT
     pixels, matrix = scan.digitise(pixels, source, scan.FRAME, rng)
     return pixels, np.array(class_ids, np.int64), _moved(np.array(xyxy, np.float32), matrix, pixels)
+
+
+def _cut(path: Path, box: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(h, w) float32 coverage of what a real page has in a box, at another size."""
+    x0, y0, x1, y1 = box.astype(int)
+    crop = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)[max(0, y0) : y1, max(0, x0) : x1]
+    scale = float(rng.uniform(0.7, 1.7))
+    return cv2.resize(1 - crop.astype(np.float32) / 255, None, fx=scale, fy=scale)
 
 
 def _moved(xyxy: np.ndarray, matrix: np.ndarray, pixels: np.ndarray) -> np.ndarray:

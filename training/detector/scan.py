@@ -262,7 +262,7 @@ def frame_of(
     """Where the page falls on the scan: (3, 3) homography page px -> scan px, scan (width, height).
 
     `size` is the page's (width, height). Skew, perspective, a cut corner, a squashed aspect ratio,
-    rarely a page turned by about a quarter or a half.
+    now and then a page turned by about a quarter or a half.
     """
     page = (np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * size).astype(np.float32)
     width, height = size
@@ -279,7 +279,7 @@ def frame_of(
     else:
         scan = (round(width * long_side / max(size)), round(height * long_side / max(size)))
     corners = corners / size * scan
-    if rng.random() < 0.09:
+    if rng.random() < 0.2:
         quarter = int(rng.choice((1, 2, 3)))
         tilt = np.deg2rad(90 * quarter + rng.normal(0, 3))
         centre = np.array(scan) / 2

@@ -6,6 +6,7 @@ import pytest
 
 from training.detector import real
 from training.detector.labels import Labelled, read_pages, read_real, read_yolo, yolo_lines
+from training.detector.pages.sheet import press
 
 
 def write_real(folder, labels):
@@ -167,6 +168,25 @@ def test_a_copy_with_more_ink_keeps_the_real_boxes_over_ink(tmp_path):
         np.testing.assert_array_equal(class_ids[:2], [1, 0])
         for x0, y0, x1, y1 in xyxy:
             assert pixels[int(y0) : int(y1) + 1, int(x0) : int(x1) + 1].min() < 150
+
+
+def test_a_note_of_a_real_page_is_pressed_and_not_boxed(tmp_path, monkeypatch):
+    write_real(tmp_path, labels_of())
+    (page,) = read_real(tmp_path)
+    pressed, boxed = [0, 0], [[], []]
+    for noted, notes in enumerate(({}, {"a.jpg": [[10, 10, 60, 40]]})):
+        monkeypatch.setattr(real, "NOTES", notes)
+
+        def count(*args, noted=noted):
+            pressed[noted] += 1
+            return press(*args)
+
+        monkeypatch.setattr(real, "press", count)
+        for seed in range(10):
+            class_ids = real.more_ink(page, [page], np.random.default_rng(seed))[1]
+            boxed[noted].append(class_ids.tolist())
+    assert pressed[1] > pressed[0]
+    assert boxed[1] == boxed[0]
 
 
 def test_written_copies_are_a_yolo_data_set(tmp_path):
