@@ -17,7 +17,6 @@ draw pages1 1 2200 60 0
 draw pages2 2 3200 60 0
 draw pages3 3 4000 300 300
 draw pages4 4 6000 300 300
-draw pages5 5 6000 300 300
 
 weights=
 stage() { # NAME "PAGES ..." IMAGE_SIZE EPOCHS GENERATED_PAGES LEARNING_RATE FINAL_SHARE MOSAIC SEED [OPTION ...]
@@ -47,12 +46,10 @@ stage 640g pages4 640 2 6000 1.3e-3 0.9 0.1 8 --warmup_epochs 0.1 --close_mosaic
   --scale 0.5 --real_copies 10
 stage 640h pages4 640 4 3000 1.1e-3 0.01 0.1 9 --warmup_epochs 0.05 --close_mosaic 1 \
   --scale 0.5 --real_copies 10
-stage 640i "pages5 pages4" 640 3 10500 1.2e-3 0.01 0.1 10 --warmup_epochs 0.05 --close_mosaic 1 \
-  --scale 0.5 --real_copies 15 --real_weight 2
 
 # INT8 for CPUs that have no 16-bit floats; the version after it is the one that is served
 to_repository() {
-  python -m export.detector "${weights%last.pt}best.pt" --pages "$runs/pages5" \
+  python -m export.detector "${weights%last.pt}best.pt" --pages "$runs/pages4" \
     $validation --precision 0.95 "$@"
 }
 to_repository --version 1 --int8
