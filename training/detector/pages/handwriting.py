@@ -269,7 +269,7 @@ def line_plan(hand: Writer, line: str, rng: np.random.Generator) -> Plan:
     A sign that FIGURES lacks is left out.
     """
     plan, end = [], 0.0
-    for token in re.findall(r"[^\W\d]+|.", line):
+    for token in re.findall(r"[^\W\d_]+|.", line):
         if token.isalpha():
             letters = _letters(hand, len(token), rng, trailing=False)
             runs = [_append(_capital(hand, len(token)) * (1, 0.7, 1), letters, 0.0)]
