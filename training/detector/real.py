@@ -25,7 +25,8 @@ SQUASHED = scan.Source(
     shrink=0.02,
 )
 UPRIGHT = replace(SQUASHED, square=0.0)
-NOTES = json.loads(Path(__file__).with_name("real_notes.json").read_text())  # file name -> xyxy
+# File name -> boxes of handwriting on the training letters that is no signature.
+NOTES = json.loads(Path(__file__).with_name("real_notes.json").read_text())
 FREE = 0.03  # a spot with less than this share of dark pixels counts as empty
 
 
