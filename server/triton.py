@@ -31,6 +31,15 @@ RESTRICTED = "model-repository,shared-memory,trace,logging"  # APIs that users h
 ADMIN_HEADER = "countersign-admin"  # what these APIs ask for; its value is made at each start
 STEPS_EXIT_S = 10  # how long steps may take to end once no request is in flight
 
+# Python code that becomes the command after it, which ends should its parent be killed. Popen's
+# preexec_fn would do, but runs in a fork, which a gRPC client in this process can bring down
+PR_SET_PDEATHSIG = 1
+DIE_WITH_PARENT = (
+    "import ctypes, os, sys; "
+    f"ctypes.CDLL(None).prctl({PR_SET_PDEATHSIG}, {signal.SIGTERM:d}); "
+    "os.execv(sys.argv[1], sys.argv[1:])"
+)
+
 
 class ServerError(RuntimeError):
     """The server cannot run here as asked; the text says what stands in the way."""
@@ -204,14 +213,14 @@ class Triton:
         self._folder = Path(tempfile.mkdtemp(prefix="countersign-"))
         lay_out_backends(wheel, self._folder)
         self._key = secrets.token_hex(16)
+        command = command_line(wheel, self.settings, self._folder, self._key)
         self._process = subprocess.Popen(
-            command_line(wheel, self.settings, self._folder, self._key),
+            [sys.executable, "-I", "-S", "-c", DIE_WITH_PARENT, *command],
             env=environment(wheel, self.settings),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C reaches it through stop() alone
-            preexec_fn=_die_with_parent,
             errors="replace",
             text=True,
         )
@@ -389,9 +398,3 @@ class Log:
             reasons = "; ".join(f"{model}: {why}" for model, why in self.failures.items())
             return f"models failed to load: {reasons}"
         return "; ".join(self.errors)
-
-
-def _die_with_parent() -> None:
-    """Runs in the child: should this process be killed, the server ends too."""
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)

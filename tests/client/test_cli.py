@@ -34,15 +34,16 @@ def records(capsys):
 
 
 def start(fake, *arguments, **streams):
-    """The command in a process of its own."""
-    command = [sys.executable, "-c", "import sys, countersign.cli as c; sys.exit(c.main())"]
+    """The command in a process of its own; Ctrl-C stops it even where a job of `&` ignores that."""
+    command = [
+        sys.executable,
+        "-c",
+        "import signal, sys, countersign.cli as c; "
+        "signal.signal(signal.SIGINT, signal.default_int_handler); sys.exit(c.main())",
+    ]
     server = ["--url", fake.url, "--protocol", fake.protocol]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(
-        [*command, *arguments, *server],
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job of `&` ignores it
-        **(pipes | streams),
-    )
+    return subprocess.Popen([*command, *arguments, *server], **(pipes | streams))
 
 
 def test_detect_prints_a_table(fake, pages, capsys):
