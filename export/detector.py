@@ -383,16 +383,20 @@ def export(
 
 
 def run_of(checkpoint: Path) -> dict:
-    """Recipe and finished epochs of the run whose weights/ folder holds a checkpoint, if any."""
+    """Command, recipe and finished epochs of the run whose weights/ folder holds a checkpoint, if
+    any; of a mean (training/detector/mean.py) the recipes it is the mean of.
+    """
     run = checkpoint.resolve().parent.parent
     recipe, results = run / "recipe.json", run / "results.csv"
-    if not (recipe.exists() and results.exists()):
+    if not recipe.exists():
         return {}
-    return {
-        "command": "python -m training.detector.train",
-        "recipe": json.loads(recipe.read_text()),
-        "epochs": len(results.read_text().splitlines()) - 1,
-    }
+    made = {"recipe": json.loads(recipe.read_text())}
+    if "mean_of" in made["recipe"]:
+        return {"command": "python -m training.detector.mean"} | made
+    if not results.exists():
+        return {}
+    epochs = len(results.read_text().splitlines()) - 1
+    return {"command": "python -m training.detector.train"} | made | {"epochs": epochs}
 
 
 def main() -> None:

@@ -263,7 +263,7 @@ def train(
         recipe = replace(recipe, model=architecture(weights))
     sources = {
         "real": [folder.name for folder in real_folders],
-        "weights": _origin(weights) if weights else "",
+        "weights": origin(weights) if weights else "",
     }
     (out / "recipe.json").write_text(json.dumps(asdict(recipe) | sources, indent=2))
     settings = [
@@ -312,7 +312,7 @@ def architecture(weights: Path) -> str:
     return Path(load_checkpoint(weights)[0].yaml.get("yaml_file", weights)).name
 
 
-def _origin(weights: Path) -> Any:
+def origin(weights: Path) -> Any:
     """The recipe of the run that a checkpoint comes from, else its name."""
     recipe = weights.resolve().parents[1] / "recipe.json"
     return json.loads(recipe.read_text()) if recipe.exists() else weights.name
