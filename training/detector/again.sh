@@ -59,10 +59,10 @@ stage 640k "pages7 pages6 pages5" 640 3 12500 1.2e-3 0.01 0.1 12 --warmup_epochs
 # better on the letters held out than either
 python -m training.detector.mean "$runs/640h/weights/last.pt" "$weights" --out "$runs/mean"
 
-# INT8 for CPUs that have no 16-bit floats; the version after it is the one that is served
-to_repository() {
-  python -m export.detector "$runs/mean/weights/last.pt" --pages "$runs/pages7" \
-    $validation --precision 0.95 "$@"
+to_repository() { # RUN PAGES [OPTION ...]
+  python -m export.detector "$runs/$1/weights/last.pt" --pages "$runs/$2" \
+    $validation --precision 0.95 "${@:3}"
 }
-to_repository --version 1 --int8
-to_repository --version 2
+# INT8 for CPUs that have no 16-bit floats, of earlier weights: the mean's own is refused
+to_repository 640h pages4 --version 1 --int8
+to_repository mean pages7 --version 2
