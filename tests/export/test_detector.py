@@ -201,15 +201,3 @@ def test_int8_that_loses_too_much_is_refused_with_the_figures(ap50, recall, figu
 def test_a_threshold_is_never_rounded_down():
     assert detector.rounded_up(0.12341) == 0.1235
     assert detector.rounded_up(0.25) == 0.25
-
-
-def test_the_configs_in_the_repository_are_those_of_the_card():
-    card = json.loads((REPOSITORY / "document_yolo" / "1" / "model_card.json").read_text())
-    config = read_config(REPOSITORY / "document_postprocess" / "config.pbtxt")
-    sent = {name: value.string_value for name, value in config.parameters.items()}
-    limits = card["thresholds"]
-    assert sent["classes"].split(",") == card["classes"]
-    assert float(sent["iou"]) == limits["iou"]
-    assert int(sent["max_detections"]) == limits["max_detections"]
-    for name in card["classes"]:
-        assert float(sent[f"confidence_{name}"]) == limits["confidence"][name]

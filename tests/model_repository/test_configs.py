@@ -74,8 +74,9 @@ def test_an_ensembles_steps_take_and_give_the_tensors_it_maps(ensemble):
         assert types[io.name] == (io.data_type, list(io.dims))
 
 
-def test_the_detectors_settings_are_those_of_its_model_card():
-    card = json.loads((REPOSITORY / "document_yolo" / "1" / "model_card.json").read_text())
+def test_the_detectors_settings_are_those_of_its_newest_model_card():
+    newest = max((REPOSITORY / "document_yolo").glob("[0-9]*"), key=lambda path: int(path.name))
+    card = json.loads((newest / "model_card.json").read_text())
     parameters = config_of("document_postprocess").parameters
     settings = {name: value.string_value for name, value in parameters.items()}
     assert settings.pop("classes").split(",") == card["classes"]
