@@ -1,4 +1,4 @@
-"""The mean of checkpoints: weights that one training went through find more as their mean.
+"""The mean of checkpoints: weights that one training went through often find more together.
 
     python -m training.detector.mean RUN/weights/last.pt RUN2/weights/last.pt [...] --out MEAN
 
