@@ -384,19 +384,18 @@ def export(
 
 def run_of(checkpoint: Path) -> dict:
     """Command, recipe and finished epochs of the run whose weights/ folder holds a checkpoint, if
-    any; of a mean (training/detector/mean.py) the recipes it is the mean of.
+    any; a mean (training/detector/mean.py) has no epochs of its own.
     """
     run = checkpoint.resolve().parent.parent
     recipe, results = run / "recipe.json", run / "results.csv"
     if not recipe.exists():
         return {}
-    made = {"recipe": json.loads(recipe.read_text())}
-    if "mean_of" in made["recipe"]:
-        return {"command": "python -m training.detector.mean"} | made
-    if not results.exists():
-        return {}
-    epochs = len(results.read_text().splitlines()) - 1
-    return {"command": "python -m training.detector.train"} | made | {"epochs": epochs}
+    made = json.loads(recipe.read_text())
+    module = "mean" if "mean_of" in made else "train"
+    origin = {"command": f"python -m training.detector.{module}", "recipe": made}
+    if results.exists():
+        origin["epochs"] = len(results.read_text().splitlines()) - 1
+    return origin
 
 
 def main() -> None:

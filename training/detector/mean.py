@@ -10,6 +10,7 @@ Better Generalization", 2018.
 import argparse
 import json
 import sys
+import zipfile
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -45,7 +46,13 @@ def mean(models: Sequence[nn.Module]) -> nn.Module:
 
 
 def write(checkpoints: Sequence[Path], out: Path) -> None:
-    """Writes the mean of `checkpoints` into the folder `out`; raises as `mean`."""
+    """Writes the mean of `checkpoints` into the folder `out`.
+
+    ValueError if one is no checkpoint; raises as `mean`.
+    """
+    for checkpoint in checkpoints:
+        if not zipfile.is_zipfile(checkpoint):  # what torch.save writes
+            raise ValueError(f"{checkpoint}: no checkpoint")
     loaded = [load_checkpoint(checkpoint) for checkpoint in checkpoints]
     model = mean([model for model, _ in loaded])
     (out / "weights").mkdir(parents=True, exist_ok=True)
@@ -64,7 +71,7 @@ def main() -> None:
     given = parser.parse_args()
     try:
         write(given.checkpoints, given.out)
-    except (ValueError, FileNotFoundError) as error:
+    except ValueError as error:
         sys.exit(f"training.detector.mean: {error}")
 
 

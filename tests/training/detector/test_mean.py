@@ -39,6 +39,11 @@ def test_weights_and_statistics_are_the_mean_and_its_makers_are_named(tmp_path):
     }
 
 
+def test_what_is_no_checkpoint_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"gone\.pt: no checkpoint"):
+        write([tmp_path / "gone.pt"], tmp_path / "mean")
+
+
 def test_other_architectures_are_refused(tmp_path):
     paths = [
         checkpoint(tmp_path / name, DetectionModel(f"{name}.yaml", nc=2, verbose=False), {})
