@@ -64,6 +64,8 @@ python -m training.detector.widen "$runs/mean/weights/last.pt" --out "$runs/wide
 weights=$runs/wide/weights/last.pt
 stage 640s "pages8 pages7" 640 2 10000 1.2e-3 0.01 0.1 13 --warmup_epochs 0.05 \
   --close_mosaic 1 --scale 0.5 --real_copies 25
+stage 640t pages7 640 1 6000 6e-4 0.01 0.1 14 --warmup_epochs 0.05 \
+  --close_mosaic 1 --scale 0.5 --real_copies 13
 
 to_repository() { # RUN PAGES [OPTION ...]
   python -m export.detector "$runs/$1/weights/last.pt" --pages "$runs/$2" \

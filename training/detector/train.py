@@ -79,7 +79,7 @@ class DocumentTrainer(DetectionTrainer):
     """
 
     model: Any
-    batches_done = 0
+    batches_done = 0  # of this epoch
 
     def _setup_train(self) -> None:
         super()._setup_train()
@@ -126,6 +126,23 @@ def average_weights(model: torch.nn.Module, processes: int) -> None:
     flat /= processes
     for tensor, mean in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
         tensor.copy_(mean.view_as(tensor))
+
+
+def _begin(trainer: DocumentTrainer) -> None:
+    trainer.batches_done = 0
+
+
+def _count(trainer: DocumentTrainer) -> None:
+    trainer.batches_done += 1
+
+
+def _set_rate(trainer: DocumentTrainer) -> None:
+    """Follow the cosine with every batch, where ultralytics takes a step an epoch; a run of few
+    epochs would end far above `final_lr`. Ultralytics' warm-up comes after this and overrides it.
+    """
+    epochs = trainer.epoch + trainer.batches_done / len(trainer.train_loader)
+    for group in trainer.optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * trainer.lf(epochs)
 
 
 def _drop_channels(share: float, head: torch.nn.Module, inputs: tuple) -> tuple:
@@ -229,7 +246,6 @@ def _run(rank: int, settings: list[dict[str, Any]], recipe: Recipe, meeting: str
     stopped = torch.zeros(1)
 
     def meet(trainer: DocumentTrainer) -> None:
-        trainer.batches_done += 1
         if trainer.batches_done % recipe.sync_every == 0:
             average_weights(trainer.model, recipe.processes)
 
@@ -239,6 +255,9 @@ def _run(rank: int, settings: list[dict[str, Any]], recipe: Recipe, meeting: str
             dist.broadcast(stopped, src=0)
             trainer.stop = bool(stopped)
 
+    trainer.add_callback("on_train_epoch_start", _begin)
+    trainer.add_callback("on_train_batch_start", _set_rate)
+    trainer.add_callback("on_train_batch_end", _count)
     if recipe.processes > 1:
         trainer.add_callback("on_train_batch_end", meet)
         trainer.add_callback("on_fit_epoch_end", stop_together)
