@@ -384,14 +384,14 @@ def export(
 
 def run_of(checkpoint: Path) -> dict:
     """Command, recipe and finished epochs of the run whose weights/ folder holds a checkpoint, if
-    any; a mean and what was widened (training/detector) have no epochs of their own.
+    any; a mean (training/detector/mean.py) has no epochs of its own.
     """
     run = checkpoint.resolve().parent.parent
     recipe, results = run / "recipe.json", run / "results.csv"
     if not recipe.exists():
         return {}
     made = json.loads(recipe.read_text())
-    module = "mean" if "mean_of" in made else "widen" if "widened" in made else "train"
+    module = "mean" if "mean_of" in made else "train"
     origin = {"command": f"python -m training.detector.{module}", "recipe": made}
     if results.exists():
         origin["epochs"] = len(results.read_text().splitlines()) - 1

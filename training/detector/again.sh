@@ -20,7 +20,6 @@ draw pages4 4 6000 300 300
 draw pages5 5 6000 300 300
 draw pages6 6 2400 60 0
 draw pages7 7 6000 300 300
-draw pages8 8 4000 60 0
 
 weights=
 stage() { # NAME "PAGES ..." IMAGE_SIZE EPOCHS GENERATED_PAGES LEARNING_RATE FINAL_SHARE MOSAIC SEED [OPTION ...]
@@ -59,13 +58,6 @@ stage 640k "pages7 pages6 pages5" 640 3 12500 1.2e-3 0.01 0.1 12 --warmup_epochs
 
 # better on the letters held out than either
 python -m training.detector.mean "$runs/640h/weights/last.pt" "$weights" --out "$runs/mean"
-# it finds no more on the pages that it learned from than on others: twice the channels
-python -m training.detector.widen "$runs/mean/weights/last.pt" --out "$runs/wide"
-weights=$runs/wide/weights/last.pt
-stage 640s "pages8 pages7" 640 2 10000 1.2e-3 0.01 0.1 13 --warmup_epochs 0.05 \
-  --close_mosaic 1 --scale 0.5 --real_copies 25
-stage 640t pages7 640 1 6000 6e-4 0.01 0.1 14 --warmup_epochs 0.05 \
-  --close_mosaic 1 --scale 0.5 --real_copies 13
 
 to_repository() { # RUN PAGES [OPTION ...]
   python -m export.detector "$runs/$1/weights/last.pt" --pages "$runs/$2" \

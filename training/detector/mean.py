@@ -45,25 +45,20 @@ def mean(models: Sequence[nn.Module]) -> nn.Module:
     return out
 
 
-def read(checkpoint: Path) -> dict:
-    """What ultralytics saved in `checkpoint`, its model (float32) as `model`.
+def write(checkpoints: Sequence[Path], out: Path) -> None:
+    """Writes the mean of `checkpoints` into the folder `out`.
 
-    ValueError if it is no checkpoint.
+    ValueError if one is no checkpoint; raises as `mean`.
     """
-    if not zipfile.is_zipfile(checkpoint):  # what torch.save writes
-        raise ValueError(f"{checkpoint}: no checkpoint")
-    model, saved = load_checkpoint(checkpoint)
-    return saved | {"model": model}
-
-
-def write(saved: dict, model: nn.Module, recipe: dict, out: Path) -> None:
-    """Writes `model` and the `recipe` it was made by into the folder `out`, as a finished run.
-
-    The rest is as in `saved`, what `read` returned of a checkpoint.
-    """
+    for checkpoint in checkpoints:
+        if not zipfile.is_zipfile(checkpoint):  # what torch.save writes
+            raise ValueError(f"{checkpoint}: no checkpoint")
+    loaded = [load_checkpoint(checkpoint) for checkpoint in checkpoints]
+    model = mean([model for model, _ in loaded])
     (out / "weights").mkdir(parents=True, exist_ok=True)
-    state = {"optimizer": None, "ema": None, "epoch": -1, "model": model.half()}
-    torch.save(saved | state, out / "weights" / "last.pt")
+    state = {"optimizer": None, "ema": None, "epoch": -1}
+    torch.save(loaded[-1][1] | state | {"model": model.half()}, out / "weights" / "last.pt")
+    recipe = {"mean_of": [origin(checkpoint) for checkpoint in checkpoints]}
     (out / "recipe.json").write_text(json.dumps(recipe, indent=2))
 
 
@@ -75,12 +70,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     given = parser.parse_args()
     try:
-        saved = [read(checkpoint) for checkpoint in given.checkpoints]
-        model = mean([one["model"] for one in saved])
+        write(given.checkpoints, given.out)
     except ValueError as error:
         sys.exit(f"training.detector.mean: {error}")
-    recipe = {"mean_of": [origin(checkpoint) for checkpoint in given.checkpoints]}
-    write(saved[-1], model, recipe, given.out)
 
 
 if __name__ == "__main__":

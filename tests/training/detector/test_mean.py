@@ -1,5 +1,4 @@
 import json
-import sys
 
 import pytest
 import torch
@@ -7,20 +6,7 @@ from ultralytics.nn.tasks import DetectionModel
 
 from export.checkpoints import load
 from export.detector import run_of
-from training.detector import mean
-
-
-@pytest.fixture
-def mean_of(tmp_path, monkeypatch):
-    """The mean of these checkpoints, as the command writes it."""
-
-    def made(*checkpoints):
-        given = [*map(str, checkpoints), "--out", str(tmp_path / "mean")]
-        monkeypatch.setattr(sys, "argv", ["mean", *given])
-        mean.main()
-        return tmp_path / "mean" / "weights" / "last.pt"
-
-    return made
+from training.detector.mean import write
 
 
 def checkpoint(run, model, recipe):
@@ -38,29 +24,30 @@ def of_one_value(value, architecture="yolo11n.yaml"):
     return model
 
 
-def test_weights_and_statistics_are_the_mean_and_its_makers_are_named(tmp_path, mean_of):
+def test_weights_and_statistics_are_the_mean_and_its_makers_are_named(tmp_path):
     first = checkpoint(tmp_path / "a", of_one_value(1), {"seed": 1})
     second = checkpoint(tmp_path / "b", of_one_value(4), {"seed": 2, "weights": {"seed": 1}})
-    path = mean_of(first, second, second)
-    state = torch.load(path, weights_only=False)["model"].state_dict()
+    write([first, second, second], tmp_path / "mean")
+    made = torch.load(tmp_path / "mean" / "weights" / "last.pt", weights_only=False)["model"]
+    state = made.state_dict()
     assert all((value == 3).all() for value in state.values() if value.is_floating_point())
     assert state["model.0.bn.num_batches_tracked"] == 1
-    assert load(path).fit.side == 64
-    assert run_of(path) == {
+    assert load(tmp_path / "mean" / "weights" / "last.pt").fit.side == 64
+    assert run_of(tmp_path / "mean" / "weights" / "last.pt") == {
         "command": "python -m training.detector.mean",
         "recipe": {"mean_of": [{"seed": 1}, *[{"seed": 2, "weights": {"seed": 1}}] * 2]},
     }
 
 
-def test_what_is_no_checkpoint_is_refused(tmp_path, mean_of):
-    with pytest.raises(SystemExit, match=r"gone\.pt: no checkpoint"):
-        mean_of(tmp_path / "gone.pt")
+def test_what_is_no_checkpoint_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"gone\.pt: no checkpoint"):
+        write([tmp_path / "gone.pt"], tmp_path / "mean")
 
 
-def test_other_architectures_are_refused(tmp_path, mean_of):
+def test_other_architectures_are_refused(tmp_path):
     paths = [
         checkpoint(tmp_path / name, DetectionModel(f"{name}.yaml", nc=2, verbose=False), {})
         for name in ("yolo11n", "yolo11s")
     ]
-    with pytest.raises(SystemExit, match=r"checkpoint 2: model\.\S+ \(.*\) is not in both"):
-        mean_of(*paths)
+    with pytest.raises(ValueError, match=r"checkpoint 2: model\.\S+ \(.*\) is not in both"):
+        write(paths, tmp_path / "mean")
