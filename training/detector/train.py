@@ -79,6 +79,8 @@ class DocumentTrainer(DetectionTrainer):
     """
 
     model: Any
+    optimizer: Any
+    lf: Any  # share of the learning rate at an epoch
     batches_done = 0  # of this epoch
 
     def _setup_train(self) -> None:
