@@ -9,7 +9,7 @@ import pytest
 from training.detector import scan
 from training.detector.labels import CLASSES, read_yolo
 from training.detector.pages import compose, handwriting, samples, stamps, templates
-from training.detector.pages.compose import POOLS, Mark, boxes, draw_page
+from training.detector.pages.compose import POOLS, Mark, draw_page, extent
 from training.detector.pages.sheet import press
 from training.detector.pages.splits import write_splits
 
@@ -46,43 +46,71 @@ def test_a_box_is_the_extent_of_the_ink():
     ink = np.zeros((20, 30), np.float32)
     ink[5:15, 10:30] = 1  # columns 10..29, rows 5..14
     points = press(pixels, ink, (0, 0, 0), (40, 50))
-    class_ids, xyxy = boxes([Mark(1, points)], np.eye(3), np.ones((100, 200), bool))
     rows, cols = np.nonzero(pixels[..., 0] == 0)
     assert (cols.min(), rows.min(), cols.max(), rows.max()) == (50, 55, 69, 64)
-    np.testing.assert_allclose(xyxy, [[50.5, 55.5, 69.5, 64.5]])  # pixel centres
-    np.testing.assert_array_equal(class_ids, [1])
+    box = extent(points, np.eye(3), np.ones((100, 200), bool))
+    np.testing.assert_allclose(box, [50.5, 55.5, 69.5, 64.5])  # pixel centres
 
 
 def test_a_box_follows_the_scan():
     """Twice as wide, turned a quarter: x' = 100 - y, y' = 2 x."""
     points = np.array([[10, 20], [30, 40]], np.float32) - 0.5
     turn = np.array([[0, -1, 100], [2, 0, 0], [0, 0, 1]], np.float64)
-    _, xyxy = boxes([Mark(0, points)], turn, np.ones((200, 200), bool))
-    np.testing.assert_allclose(xyxy, [[60, 20, 80, 60]])
+    box = extent(points, turn, np.ones((200, 200), bool))
+    np.testing.assert_allclose(box, [60, 20, 80, 60])
 
 
 def test_ink_beyond_the_edge_does_not_widen_a_box():
     points = np.stack([np.arange(80, 120), np.full(40, 50)], axis=1).astype(np.float32)
     points[::2, 1] += 10
-    _, xyxy = boxes([Mark(0, points)], np.eye(3), np.ones((100, 100), bool))
-    np.testing.assert_allclose(xyxy, [[80.5, 50.5, 99.5, 60.5]])
+    box = extent(points, np.eye(3), np.ones((100, 100), bool))
+    np.testing.assert_allclose(box, [80.5, 50.5, 99.5, 60.5])
 
 
 def test_a_mark_that_is_mostly_cut_off_has_no_box():
     points = np.stack([np.arange(90, 190), np.arange(100)], axis=1).astype(np.float32)
-    class_ids, xyxy = boxes([Mark(0, points)], np.eye(3), np.ones((100, 100), bool))
-    assert (class_ids.shape, xyxy.shape) == ((0,), (0, 4))
+    assert extent(points, np.eye(3), np.ones((100, 100), bool)) is None
+    assert extent(points[:0], np.eye(3), np.ones((100, 100), bool)) is None
 
 
 def test_a_box_holds_the_ink_that_a_copy_leaves_and_lost_ink_has_none():
     points = np.stack(np.meshgrid(np.arange(40), np.arange(20)), axis=-1).reshape(-1, 2)
-    mark = Mark(0, points.astype(np.float32))
+    points = points.astype(np.float32)
     seen = np.zeros((100, 100), bool)
     seen[:10, :30] = True  # 300 of the 800 pixels
-    _, xyxy = boxes([mark], np.eye(3), seen)
-    np.testing.assert_allclose(xyxy, [[0.5, 0.5, 29.5, 9.5]])
+    np.testing.assert_allclose(extent(points, np.eye(3), seen), [0.5, 0.5, 29.5, 9.5])
     seen[:, 25:] = False  # 250, less than 0.35 of them
-    assert len(boxes([mark], np.eye(3), seen)[0]) == 0
+    assert extent(points, np.eye(3), seen) is None
+    seen[:8] = True  # 320 of them, but 7 high from centre to centre
+    seen[8:] = False
+    assert extent(points, np.eye(3), seen) is None
+
+
+def test_a_mark_comes_off_the_page_from_under_others():
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(100, 256, (40, 60, 3), np.uint8)
+    other, ink = np.zeros((2, 20, 30), np.float32)
+    ink[2:, :20], other[:, 10:] = 0.9, 0.7
+    expected, before = pixels.copy(), pixels.copy()
+    mark = Mark.of(0, press(pixels, ink, (20, 20, 24), (5, 5)), before, pixels)
+    for page in (pixels, expected):
+        press(page, other, (30, 80, 160), (12, 8))
+    inked = pixels.copy()
+    off = mark.off(pixels).astype(int)
+    assert np.abs(inked.astype(int) - expected).max() > 100
+    assert np.abs(off - expected).max() <= 8  # ink of 0.17 leaves a sixth of the grey levels
+    np.testing.assert_array_equal(pixels, inked)
+
+
+def test_a_mark_that_cannot_be_told_is_not_on_the_page(monkeypatch):
+    inked = draw_page("test", 4, seed=0, source=PLAIN)
+    monkeypatch.setattr(compose, "VISIBLE", 1.1)
+    bare = draw_page("test", 4, seed=0, source=PLAIN)
+    assert len(inked.xyxy) > 1
+    assert len(bare.xyxy) == 0
+    for left, top, right, foot in inked.xyxy.astype(int):
+        part = np.s_[top : foot + 1, left : right + 1]
+        assert bare.pixels[part].mean() > inked.pixels[part].mean() + 2
 
 
 def test_pages_without_ink_have_no_boxes(monkeypatch):

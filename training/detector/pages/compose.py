@@ -14,9 +14,10 @@ from training.detector.pages.sheet import Colour, Sheet, hand_text, press
 SIGNATURE, STAMP = CLASSES.index("signature"), CLASSES.index("stamp")
 # Ids of page templates, writers and stamp designs; no id serves two splits.
 POOLS = {"train": range(0, 4000), "validation": range(4000, 4500), "test": range(4500, 5000)}
-SMALLEST = 5  # px: a box must be this wide and high on the scan
+SMALLEST = 8  # px: a box must be this wide and high on the scan
 VISIBLE = 0.35  # share of the ink that must be seen on the scan
 CONTRAST = 16  # grey levels by which ink must change the scan to be seen
+HEIGHTS = (1000, 2200)  # px: range of drawing resolutions, those of fax machines and of good copies
 SPRAWLING = 0.1  # share of signatures written over several lines of the page
 DATED = 0.18  # share of signatures with a date or a word beside them, by the same pen
 
@@ -27,6 +28,20 @@ class Mark:
 
     class_id: int
     points: np.ndarray
+    touched: tuple[np.ndarray, ...]  # rows and columns of all that its ink changed
+    fading: np.ndarray  # (m, 3) float32: factor that takes the ink off them again
+
+    @classmethod
+    def of(cls, class_id: int, points: np.ndarray, before: np.ndarray, after: np.ndarray) -> "Mark":
+        """From the (H, W, 3) uint8 page before and after it was inked."""
+        touched = np.nonzero((before != after).any(axis=2))
+        return cls(class_id, points, touched, before[touched] / np.maximum(after[touched], 1.0))
+
+    def off(self, pixels: np.ndarray) -> np.ndarray:
+        """The page without this mark, whatever was inked over it."""
+        bare = pixels.copy()
+        bare[self.touched] = np.minimum(bare[self.touched] * self.fading + 0.5, 255)
+        return bare
 
 
 @dataclass(frozen=True)
@@ -45,17 +60,19 @@ def draw_page(
     split: str,
     index: int,
     seed: int,
-    height: int = 1000,
+    height: int | None = None,
     source: scan.Source | None = None,
     long_side: int = scan.FRAME,
 ) -> Page:
     """Page number `index` of a split; equal arguments give the same page.
 
-    `height` is the drawing resolution in px, `long_side` that of the scan. KeyError if there is no
-    such split.
+    `height` is the drawing resolution in px, of any in HEIGHTS unless told, `long_side` that of the
+    scan. A mark that the scan does not show is taken off the page. KeyError if there is no such
+    split.
     """
     pool = POOLS[split]
     rng = np.random.default_rng((seed, list(POOLS).index(split), index))
+    height = height or int(rng.integers(*HEIGHTS))
     template = _from_pool(pool, rng)
     house = templates.look(template)
     aspect = 0.7071 if rng.random() < 0.6 else 0.7727  # A4, letter
@@ -63,7 +80,7 @@ def draw_page(
     kind = templates.kind(template)
     places = templates.TEMPLATES[kind][0](sheet, rng)
     pixels = np.array(sheet.image)
-    unsigned, unit = pixels.copy(), sheet.unit
+    unit = sheet.unit
 
     marks: list[Mark] = []
     writers: list[int] = []
@@ -76,7 +93,9 @@ def draw_page(
     if rng.random() < (0.4 if kind == "certificate" else 0.01):
         designs.append(_from_pool(pool, rng))
         spot = (pixels.shape[1] * rng.uniform(0.15, 0.85), height * rng.uniform(0.65, 0.88))
-        marks.append(Mark(STAMP, stamps.stick(pixels, stamps.design(designs[-1]), spot, rng)))
+        before = pixels.copy()
+        points = stamps.stick(pixels, stamps.design(designs[-1]), spot, rng)
+        marks.append(Mark.of(STAMP, points, before, pixels))
     _scribble(pixels, unit, pool, writers, rng)
     _date(pixels, unit, sheet.dates, pool, writers, rng)
     for step in steps:
@@ -87,33 +106,38 @@ def draw_page(
         lookalikes.punch_holes(pixels, unit, rng)
 
     source = source or scan.pick(rng)
-    unsigned, _ = scan.digitise(unsigned, source, long_side, deepcopy(rng))
-    pixels, matrix = scan.digitise(pixels, source, long_side, rng)
-    class_ids, xyxy = boxes(marks, matrix, cv2.absdiff(pixels, unsigned).max(axis=2) >= CONTRAST)
-    return Page(pixels, class_ids, xyxy, template, tuple(writers), tuple(designs))
-
-
-def boxes(marks: list[Mark], matrix: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Class ids (n,) int64 and boxes (n, 4) float32 xyxy of the marks after `matrix`: the extent of
-    the ink that shows on the scan, where `seen`, (H, W) bool, is set. Marks that are mostly cut off
-    or lost in the copy, or too small to see, are left out.
-    """
+    scanned, matrix = scan.digitise(pixels, source, long_side, deepcopy(rng))
     class_ids, found = [], []
-    size = seen.shape[::-1]
     for mark in marks:
-        if not len(mark.points):
-            continue
-        moved = cv2.perspectiveTransform(mark.points[None] + 0.5, matrix)[0]
-        inside = moved[((moved >= 0) & (moved < size)).all(axis=1)]
-        cols, rows = inside.astype(np.intp).T
-        shown = inside[seen[rows, cols]]
-        if len(shown) < VISIBLE * len(moved):
-            continue
-        low, high = shown.min(axis=0), shown.max(axis=0)
-        if (high - low >= SMALLEST).all():
+        without = mark.off(pixels)
+        bare, _ = scan.digitise(without, source, long_side, deepcopy(rng))
+        box = extent(mark.points, matrix, cv2.absdiff(scanned, bare).max(axis=2) >= CONTRAST)
+        if box is None:
+            pixels, scanned = without, bare
+        else:
             class_ids.append(mark.class_id)
-            found.append([*low, *high])
-    return np.array(class_ids, np.int64), np.array(found, np.float32).reshape(-1, 4)
+            found.append(box)
+    return Page(
+        scanned, np.array(class_ids, np.int64), np.array(found, np.float32).reshape(-1, 4),
+        template, tuple(writers), tuple(designs),
+    )  # fmt: skip
+
+
+def extent(points: np.ndarray, matrix: np.ndarray, seen: np.ndarray) -> np.ndarray | None:
+    """Box (4,) xyxy of the (n, 2) points of a mark after `matrix`: the extent of the ink that shows
+    on the scan, where `seen`, (H, W) bool, is set. None if the mark is mostly cut off, hidden or
+    lost in the copy, or too small to see.
+    """
+    if not len(points):
+        return None
+    moved = cv2.perspectiveTransform(points[None] + 0.5, matrix)[0]
+    inside = moved[((moved >= 0) & (moved < seen.shape[::-1])).all(axis=1)]
+    cols, rows = inside.astype(np.intp).T
+    shown = inside[seen[rows, cols]]
+    if len(shown) < VISIBLE * len(moved):
+        return None
+    low, high = shown.min(axis=0), shown.max(axis=0)
+    return np.concatenate([low, high]) if (high - low >= SMALLEST).all() else None
 
 
 def _from_pool(pool: range, rng: np.random.Generator) -> int:
@@ -194,8 +218,8 @@ def _signature(
     """Write one signature about `place`."""
     short = place.initials or rng.random() < 0.05
     plan = (handwriting.initials_plan if short else handwriting.signature_plan)(hand, rng)
-    width = place.width * float(rng.lognormal(0.0, 0.3)) * unit
-    tall = (place.width * 0.9 if place.initials else float(rng.uniform(34, 90))) * unit
+    width = place.width * float(rng.lognormal(0.0 if short else 0.3, 0.3)) * unit
+    tall = (place.width * 0.9 if place.initials else float(rng.uniform(38, 96))) * unit
     if not short and rng.random() < SPRAWLING:
         width, tall = width * float(rng.uniform(1.3, 2.4)), float(rng.uniform(90, 210)) * unit
     pen = max(0.75, hand.pen * unit * float(rng.uniform(0.8, 1.25)))
@@ -207,13 +231,14 @@ def _signature(
     )
     x = place.x * unit - ink.shape[1] / 2 + rng.normal(0, 14) * unit
     y = place.y * unit - ink.shape[0] * rng.uniform(0.5, 1.0) + rng.normal(0, 5) * unit
+    before = pixels.copy()
     points = press(pixels, ink, colour, (x, y), strength)
     if rng.random() < 0.02:  # doubled, as by a slipped copy
         more = press(
             pixels, ink, colour, (x + rng.normal(0, 3), y + rng.normal(0, 3)), strength * 0.7
         )
         points = np.concatenate([points, more])
-    return Mark(SIGNATURE, points)
+    return Mark.of(SIGNATURE, points, before, pixels)
 
 
 def _stamp(
@@ -248,7 +273,9 @@ def _stamp(
         strength = (
             float(rng.uniform(0.6, 1.0)) if rng.random() < 0.75 else float(rng.uniform(0.3, 0.6))
         )
-        marks.append(Mark(STAMP, press(pixels, ink, stamps.INKS[stamp.ink], corner, strength)))
+        before = pixels.copy()
+        points = press(pixels, ink, stamps.INKS[stamp.ink], corner, strength)
+        marks.append(Mark.of(STAMP, points, before, pixels))
         if stamp.kind in ("framed", "date") and rng.random() < 0.4:  # filled in by hand
             size = max(6, int(ink.shape[0] * rng.uniform(0.15, 0.3)))
             entry = hand_text(text.date(rng)[:9], text.pick_font("hand", rng), size, rng)

@@ -115,7 +115,7 @@ def writer(writer_id: int) -> Writer:
     rng = np.random.default_rng((WRITER_SEED, writer_id))
     return Writer(
         writer_id=writer_id,
-        style=str(rng.choice(STYLES, p=(0.38, 0.32, 0.1, 0.08, 0.12))),
+        style=str(rng.choice(STYLES, p=(0.42, 0.34, 0.08, 0.06, 0.1))),
         slant=float(rng.normal(0.35, 0.25)),
         spread=float(rng.uniform(0.8, 1.7)),
         ascender=float(rng.uniform(0.7, 1.5)),
