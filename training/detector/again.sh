@@ -20,6 +20,7 @@ draw pages4 4 6000 300 300
 draw pages5 5 6000 300 300
 draw pages6 6 2400 60 0
 draw pages7 7 6000 300 300
+draw pages9 9 6000 300 300
 
 weights=
 stage() { # NAME "PAGES ..." IMAGE_SIZE EPOCHS GENERATED_PAGES LEARNING_RATE FINAL_SHARE MOSAIC SEED [OPTION ...]
@@ -58,6 +59,9 @@ stage 640k "pages7 pages6 pages5" 640 3 12500 1.2e-3 0.01 0.1 12 --warmup_epochs
 
 # better on the letters held out than either
 python -m training.detector.mean "$runs/640h/weights/last.pt" "$weights" --out "$runs/mean"
+weights=$runs/mean/weights/last.pt
+stage 640l pages9 640 7 6000 1.2e-3 0.01 0.1 13 --warmup_epochs 0.05 \
+  --close_mosaic 1 --scale 0.5 --real_copies 15
 
 to_repository() { # RUN PAGES [OPTION ...]
   python -m export.detector "$runs/$1/weights/last.pt" --pages "$runs/$2" \

@@ -29,7 +29,7 @@ class Mark:
     class_id: int
     points: np.ndarray
     touched: tuple[np.ndarray, ...]  # rows and columns of all that its ink changed
-    fading: np.ndarray  # (m, 3) float32: factor that takes the ink off them again
+    fading: np.ndarray  # (m, 3): factors that take the ink off them again
 
     @classmethod
     def of(cls, class_id: int, points: np.ndarray, before: np.ndarray, after: np.ndarray) -> "Mark":
