@@ -57,11 +57,12 @@ stage 640j "pages6 pages5" 640 2 5000 8e-4 0.01 0.1 11 --warmup_epochs 0.05 --cl
 stage 640k "pages7 pages6 pages5" 640 3 12500 1.2e-3 0.01 0.1 12 --warmup_epochs 0.05 \
   --close_mosaic 1 --scale 0.5 --real_copies 15 --real_weight 2
 
-# each mean is better on the letters held out than either
+# better on the letters held out than either
 python -m training.detector.mean "$runs/640h/weights/last.pt" "$weights" --out "$runs/mean"
 weights=$runs/mean/weights/last.pt
 stage 640l pages9 640 7 6000 1.2e-3 0.01 0.1 13 --warmup_epochs 0.05 \
   --close_mosaic 1 --scale 0.5 --real_copies 15
+# finds less on generated pages than its last stage, but more on real ones
 python -m training.detector.mean "$weights" "$runs/mean/weights/last.pt" --out "$runs/mean2"
 
 to_repository() { # RUN PAGES [OPTION ...]

@@ -17,7 +17,7 @@ POOLS = {"train": range(0, 4000), "validation": range(4000, 4500), "test": range
 SMALLEST = 8  # px: a box must be this wide and high on the scan
 VISIBLE = 0.35  # share of the ink that must be seen on the scan
 CONTRAST = 16  # grey levels by which ink must change the scan to be seen
-HEIGHTS = (1000, 2200)  # px: range of drawing resolutions, those of fax machines and of good copies
+HEIGHTS = (1000, 2200)  # px: range of drawing resolutions, 90 to 200 dpi of a letter
 SPRAWLING = 0.1  # share of signatures written over several lines of the page
 DATED = 0.18  # share of signatures with a date or a word beside them, by the same pen
 
