@@ -9,7 +9,7 @@ import pytest
 from training.detector import scan
 from training.detector.labels import CLASSES, read_yolo
 from training.detector.pages import compose, handwriting, samples, stamps, templates
-from training.detector.pages.compose import POOLS, Mark, draw_page, extent
+from training.detector.pages.compose import POOLS, Mark, crowded, draw_page, extent
 from training.detector.pages.sheet import press
 from training.detector.pages.splits import write_splits
 
@@ -100,6 +100,23 @@ def test_a_mark_comes_off_the_page_from_under_others():
     assert np.abs(inked.astype(int) - expected).max() > 100
     assert np.abs(off - expected).max() <= 8  # ink of 0.17 leaves a sixth of the grey levels
     np.testing.assert_array_equal(pixels, inked)
+
+
+@pytest.mark.parametrize(
+    ("class_id", "box", "expected"),
+    [
+        (0, [30, 20, 40, 30], True),  # half of it lies on the mark
+        (0, [33.5, 20, 43.5, 30], False),  # 15 of 100
+        (0, [0, 0, 100, 100], True),  # the mark lies in it
+        (0, [35, 40, 45, 50], False),  # below
+        (1, [30, 20, 40, 30], False),  # a stamp may lie on a signature
+    ],
+)
+def test_marks_of_one_class_keep_apart(class_id, box, expected):
+    points = np.array([[15, 10], [35, 40]], np.float32)
+    mark = Mark(0, points, (), np.empty((0, 3)))
+    nothing = Mark(0, points[:0], (), np.empty((0, 3)))
+    assert crowded(class_id, np.array(box, np.float32), [nothing, mark]) is expected
 
 
 def test_a_mark_that_cannot_be_told_is_not_on_the_page(monkeypatch):

@@ -19,6 +19,8 @@ VISIBLE = 0.35  # share of the ink that must be seen on the scan
 CONTRAST = 16  # grey levels by which ink must change the scan to be seen
 HEIGHTS = (1000, 2200)  # px: range of drawing resolutions, 90 to 200 dpi of a letter
 SPRAWLING = 0.1  # share of signatures written over several lines of the page
+CROWDED = 0.2  # share of a mark that another of its class may cover; real ones hardly meet
+TRIES = 4  # to place a mark beside others
 DATED = 0.18  # share of signatures with a date or a word beside them, by the same pen
 
 
@@ -30,6 +32,11 @@ class Mark:
     points: np.ndarray
     touched: tuple[np.ndarray, ...]  # rows and columns of all that its ink changed
     fading: np.ndarray  # (m, 3): factors that take the ink off them again
+
+    @property
+    def box(self) -> np.ndarray:
+        """(4,) xyxy on the drawn page."""
+        return np.concatenate([self.points.min(axis=0), self.points.max(axis=0)])
 
     @classmethod
     def of(cls, class_id: int, points: np.ndarray, before: np.ndarray, after: np.ndarray) -> "Mark":
@@ -140,6 +147,19 @@ def extent(points: np.ndarray, matrix: np.ndarray, seen: np.ndarray) -> np.ndarr
     return np.concatenate([low, high]) if (high - low >= SMALLEST).all() else None
 
 
+def crowded(class_id: int, box: np.ndarray, marks: list[Mark]) -> bool:
+    """Whether a box (4,) xyxy and one of another mark of its class lie on each other: more than
+    CROWDED of the smaller.
+    """
+    for mark in marks:
+        if mark.class_id == class_id and len(mark.points):
+            both = np.minimum(box[2:], mark.box[2:]) - np.maximum(box[:2], mark.box[:2])
+            smaller = min(np.prod(box[2:] - box[:2]), np.prod(mark.box[2:] - mark.box[:2]))
+            if (both > 0).all() and np.prod(both) > CROWDED * smaller:
+                return True
+    return False
+
+
 def _from_pool(pool: range, rng: np.random.Generator) -> int:
     return int(pool[rng.integers(len(pool))])
 
@@ -172,9 +192,9 @@ def _sign(
         if rng.random() < 0.15:
             colour = _pen_colour(rng)
         writers.append(_from_pool(pool, rng))
-        marks.append(_signature(pixels, unit, place, handwriting.writer(writers[-1]), colour, rng))
-        if rng.random() < DATED and len(marks[-1].points):
-            _dated(pixels, unit, marks[-1].points, handwriting.writer(writers[-1]), colour, rng)
+        hand = handwriting.writer(writers[-1])
+        if _signature(pixels, unit, place, hand, colour, marks, rng) and rng.random() < DATED:
+            _dated(pixels, unit, marks[-1].points, hand, colour, rng)
 
 
 def _date(
@@ -208,29 +228,37 @@ def _dated(
 
 
 def _signature(
-    pixels: np.ndarray,
-    unit: float,
-    place: templates.Place,
-    hand: handwriting.Writer,
-    colour: Colour,
-    rng: np.random.Generator,
-) -> Mark:
-    """Write one signature about `place`."""
+    pixels: np.ndarray, unit: float, place: templates.Place, hand: handwriting.Writer,
+    colour: Colour, marks: list[Mark], rng: np.random.Generator,
+) -> bool:  # fmt: skip
+    """Write one signature about `place`, smaller where others leave little room.
+
+    False, and nothing is written, if they leave too little.
+    """
     short = place.initials or rng.random() < 0.05
     plan = (handwriting.initials_plan if short else handwriting.signature_plan)(hand, rng)
+    stretch = 1.0 if short else float(rng.lognormal(0.35, 0.25))
     width = place.width * float(rng.lognormal(0.0 if short else 0.3, 0.3)) * unit
     tall = (place.width * 0.9 if place.initials else float(rng.uniform(38, 96))) * unit
     if not short and rng.random() < SPRAWLING:
-        width, tall = width * float(rng.uniform(1.3, 2.4)), float(rng.uniform(90, 210)) * unit
+        width, tall = width * float(rng.uniform(1.2, 1.8)), float(rng.uniform(90, 210)) * unit
     pen = max(0.75, hand.pen * unit * float(rng.uniform(0.8, 1.25)))
-    ink = handwriting.draw(hand, plan, (width, tall), pen)
-    if rng.random() < 0.08:
-        ink = stamps.rotated(ink, float(rng.normal(0, 12)))
+    tilt = float(rng.normal(0, 12)) if rng.random() < 0.08 else 0.0
+    for attempt in range(TRIES):
+        room = (width * 0.8**attempt, tall * 0.8**attempt)
+        ink = handwriting.draw(hand, plan, room, pen, stretch)
+        if tilt:
+            ink = stamps.rotated(ink, tilt)
+        x = place.x * unit - ink.shape[1] / 2 + rng.normal(0, 14) * unit
+        y = place.y * unit - ink.shape[0] * rng.uniform(0.5, 1.0) + rng.normal(0, 5) * unit
+        box = np.array([x, y, x + ink.shape[1], y + ink.shape[0]])
+        if not crowded(SIGNATURE, box, marks):
+            break
+    else:
+        return False
     strength = (
         float(rng.uniform(0.65, 1.0)) if rng.random() < 0.8 else float(rng.uniform(0.35, 0.65))
     )
-    x = place.x * unit - ink.shape[1] / 2 + rng.normal(0, 14) * unit
-    y = place.y * unit - ink.shape[0] * rng.uniform(0.5, 1.0) + rng.normal(0, 5) * unit
     before = pixels.copy()
     points = press(pixels, ink, colour, (x, y), strength)
     if rng.random() < 0.02:  # doubled, as by a slipped copy
@@ -238,7 +266,8 @@ def _signature(
             pixels, ink, colour, (x + rng.normal(0, 3), y + rng.normal(0, 3)), strength * 0.7
         )
         points = np.concatenate([points, more])
-    return Mark.of(SIGNATURE, points, before, pixels)
+    marks.append(Mark.of(SIGNATURE, points, before, pixels))
+    return len(points) > 0
 
 
 def _stamp(
@@ -249,27 +278,16 @@ def _stamp(
 
     An invoice has one at least.
     """
-    height, width = pixels.shape[:2]
     count = int(rng.choice((0, 1, 2, 3), p=(0.42, 0.38, 0.14, 0.06)))
     for _ in range(count + (kind == "invoice")):
         designs.append(_from_pool(pool, rng))
         stamp = stamps.design(designs[-1])
         ink = stamps.draw(stamp, unit, rng)
-        where = rng.random()
-        if places and where < (0.7 if kind == "invoice" else 0.35):
-            place = places[rng.integers(len(places))]
-            loose = rng.choice((0.3, 1.0))  # under the signature, or somewhere near it
-            centre = (
-                place.x * unit + rng.normal(0, 90) * loose * unit,
-                place.y * unit + rng.normal(0, 45) * loose * unit,
-            )
-        elif where < 0.6:
-            centre = (rng.uniform(0.15, 0.85) * width, rng.uniform(0.7, 0.95) * height)
-        elif where < 0.8:
-            centre = (rng.uniform(0.5, 0.9) * width, rng.uniform(0.03, 0.3) * height)
-        else:
-            centre = (rng.uniform(0.1, 0.9) * width, rng.uniform(0.05, 0.95) * height)
-        corner = (centre[0] - ink.shape[1] / 2, centre[1] - ink.shape[0] / 2)
+        signed = 0.7 if kind == "invoice" else 0.35
+        corner = _clear_spot(pixels, unit, ink.shape, places if rng.random() < signed else [], rng)
+        box = np.array([*corner, corner[0] + ink.shape[1], corner[1] + ink.shape[0]])
+        if crowded(STAMP, box, marks) and rng.random() < 0.9:
+            continue
         strength = (
             float(rng.uniform(0.6, 1.0)) if rng.random() < 0.75 else float(rng.uniform(0.3, 0.6))
         )
@@ -286,9 +304,40 @@ def _stamp(
             press(pixels, entry, _pen_colour(rng), spot, 0.9)
         if rng.random() < 0.1:  # signed across
             writers.append(_from_pool(pool, rng))
-            place = templates.Place(centre[0] / unit, centre[1] / unit, float(rng.uniform(70, 160)))
+            x, y = (box[:2] + box[2:]) / 2 / unit
+            place = templates.Place(float(x), float(y), float(rng.uniform(70, 160)))
             hand = handwriting.writer(writers[-1])
-            marks.append(_signature(pixels, unit, place, hand, _pen_colour(rng), rng))
+            _signature(pixels, unit, place, hand, _pen_colour(rng), marks, rng)
+
+
+def _clear_spot(
+    pixels: np.ndarray, unit: float, size: tuple[int, ...], places: list[templates.Place],
+    rng: np.random.Generator,
+) -> tuple[float, float]:  # fmt: skip
+    """The lightest of a few spots for ink of `size` (h, w), as its left and top: beside one of
+    `places`, else low on the page, at the head, anywhere.
+    """
+    height, width = pixels.shape[:2]
+    where = rng.random()
+    spots = []
+    for _ in range(int(rng.integers(1, TRIES + 1))):
+        if places:
+            place = places[rng.integers(len(places))]
+            loose = rng.choice((0.3, 1.0))  # under the signature, or somewhere near it
+            x = place.x * unit + rng.normal(0, 90) * loose * unit
+            y = place.y * unit + rng.normal(0, 45) * loose * unit
+        elif where < 0.4:
+            x, y = rng.uniform(0.15, 0.85) * width, rng.uniform(0.7, 0.95) * height
+        elif where < 0.7:
+            x, y = rng.uniform(0.5, 0.9) * width, rng.uniform(0.03, 0.3) * height
+        else:
+            x, y = rng.uniform(0.1, 0.9) * width, rng.uniform(0.05, 0.95) * height
+        left = float(np.clip(x, 0, width - 1)) - size[1] / 2
+        top = float(np.clip(y, 0, height - 1)) - size[0] / 2
+        rows = slice(max(0, int(top)), int(top) + size[0])
+        columns = slice(max(0, int(left)), int(left) + size[1])
+        spots.append((-pixels[rows, columns].mean(), left, top))
+    return min(spots)[1:]
 
 
 def _scribble(

@@ -322,12 +322,17 @@ def trace(targets: np.ndarray, overlap: float, sigma: float) -> np.ndarray:
     return np.column_stack([path, speed])
 
 
-def draw(hand: Writer, plan: Plan, size: tuple[float, float], pen: float) -> np.ndarray:
+def draw(
+    hand: Writer, plan: Plan, size: tuple[float, float], pen: float, stretch: float = 1.0
+) -> np.ndarray:
     """The plan's ink as coverage (h, w) float32 in [0, 1], at most `size` (w, h) px large.
 
-    `pen` is the line width in px. Slow parts are thicker and darker, as pressed.
+    `pen` is the line width in px. Slow parts are thicker and darker, as pressed. `stretch` widens
+    the letters, not the line.
     """
-    paths = [trace(run, hand.overlap, hand.sigma) for run in plan if len(run) > 1]
+    paths = [
+        trace(run, hand.overlap, hand.sigma) * (stretch, 1, 1) for run in plan if len(run) > 1
+    ]
     everything = np.concatenate(paths)
     low, high = everything[:, :2].min(axis=0), everything[:, :2].max(axis=0)
     scale = min(size[0] / max(high[0] - low[0], 1e-3), size[1] / max(high[1] - low[1], 1e-3))
