@@ -28,6 +28,7 @@ import torch.multiprocessing as mp
 from torch.nn.functional import dropout2d
 from ultralytics.models.rtdetr.train import RTDETRTrainer
 from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.nn.modules.conv import Conv, DWConv
 from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel, load_checkpoint
 
 from training.detector import real
@@ -65,6 +66,7 @@ class Recipe:
     real_copies: int = 6  # variants of a real page with more ink
     real_holdout: int = 20  # real pages kept out, by source, for validation
     seed: int = 0
+    fixed_norm: int = 0  # 1: batch statistics stay those of the weights; a CPU's step takes 0.7
     processes: int = 1  # on a CPU: trainers of one thread each, whose weights are averaged
     sync_every: int = 4  # batches between averagings
     workers: int = 1  # loading pages, for each trainer
@@ -82,6 +84,7 @@ class DocumentTrainer(DetectionTrainer):
     optimizer: Any
     lf: Any  # share of the learning rate at an epoch
     batches_done = 0  # of this epoch
+    fixed_norm = False
 
     def _setup_train(self) -> None:
         super()._setup_train()
@@ -91,6 +94,8 @@ class DocumentTrainer(DetectionTrainer):
         if self.device.type == "cpu":
             self.model.to(memory_format=torch.channels_last)
             head.register_forward_hook(_leave_autocast)
+        if self.fixed_norm:
+            fix_norm(self.model)
 
     def preprocess_batch(self, batch: dict) -> dict:
         batch = super().preprocess_batch(batch)
@@ -118,6 +123,20 @@ def trainer_class(model: str) -> type[DocumentTrainer]:
     else:
         transformer = "rtdetr" in Path(model).name
     return DocumentTransformerTrainer if transformer else DocumentTrainer
+
+
+def fix_norm(model: torch.nn.Module) -> None:
+    """Train with the batch statistics that `model` has, folded into the convolutions' weights."""
+    for layer in model.modules():
+        if type(layer) in (Conv, DWConv):
+            layer.forward = partial(_convolve, layer)
+
+
+def _convolve(layer: Conv, x: torch.Tensor) -> torch.Tensor:
+    norm, conv = layer.bn, layer.conv
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    weight = conv.weight * scale[:, None, None, None]
+    return layer.act(conv._conv_forward(x, weight, norm.bias - norm.running_mean * scale))
 
 
 def average_weights(model: torch.nn.Module, processes: int) -> None:
@@ -245,6 +264,7 @@ def _run(rank: int, settings: list[dict[str, Any]], recipe: Recipe, meeting: str
         torch.set_num_threads(1)
         dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=recipe.processes)
     trainer = trainer_class(settings[rank]["model"])(overrides=settings[rank])
+    trainer.fixed_norm = bool(recipe.fixed_norm)
     stopped = torch.zeros(1)
 
     def meet(trainer: DocumentTrainer) -> None:

@@ -1,5 +1,7 @@
 import json
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from ultralytics.nn.tasks import DetectionModel
@@ -37,6 +39,28 @@ def test_weights_and_statistics_are_the_mean_and_its_makers_are_named(tmp_path):
         "command": "python -m training.detector.mean",
         "recipe": {"mean_of": [{"seed": 1}, *[{"seed": 2, "weights": {"seed": 1}}] * 2]},
     }
+
+
+def test_statistics_are_measured_on_images(tmp_path):
+    """Two flat images: the stem's mean is that of its convolution, its variance that over them."""
+    torch.manual_seed(0)
+    first, second = (
+        checkpoint(tmp_path / name, DetectionModel("yolo11n.yaml", nc=2, verbose=False), {})
+        for name in "ab"
+    )
+    shades = (60, 180)
+    for shade in shades:
+        cv2.imwrite(str(tmp_path / f"{shade}.jpg"), np.full((64, 64, 3), shade, np.uint8))
+    write([first, second], tmp_path / "mean", [tmp_path])
+    made = torch.load(tmp_path / "mean" / "weights" / "last.pt", weights_only=False)["model"]
+    stem = made.float().model[0]
+    flat = torch.stack([torch.full((3, 64, 64), shade / 255) for shade in shades])
+    with torch.no_grad():
+        responses = stem.conv(flat).transpose(0, 1).flatten(1)
+    torch.testing.assert_close(stem.bn.running_mean, responses.mean(1), atol=2e-3, rtol=0)
+    torch.testing.assert_close(stem.bn.running_var, responses.var(1), atol=2e-3, rtol=0)
+    with pytest.raises(ValueError, match=r"weights: no \*\.jpg"):
+        write([first], tmp_path / "mean", [tmp_path / "mean" / "weights"])
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path):

@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 import torch.distributed as dist
+from ultralytics.nn.modules.conv import Conv, DWConv
 
 from training.detector.pages.splits import write_splits
 from training.detector.train import (
@@ -14,6 +15,7 @@ from training.detector.train import (
     _float,
     average_weights,
     data_files,
+    fix_norm,
     overrides,
     resume,
     train,
@@ -67,6 +69,26 @@ def test_weights_are_averaged_over_processes(monkeypatch):
     average_weights(model, processes=2)
     assert model.weight.tolist() == [[4.0, 4.0]]
     assert model.bias.tolist() == [0.0]
+
+
+def test_fixed_statistics_are_used_and_stay_while_the_weights_learn():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(Conv(3, 8, 3, 2), DWConv(8, 8, 3), Conv(8, 4, act=False))
+    for layer in model:
+        for tensor in layer.bn.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.uniform_(0.5, 2)
+    x = torch.rand(2, 3, 16, 16)
+    expected = model.eval()(x).detach()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+
+    fix_norm(model)
+    outputs = model.train()(x)
+    torch.testing.assert_close(outputs, expected)
+    outputs.square().mean().backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in model.parameters())
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
 
 
 def test_nested_outputs_become_float32():
