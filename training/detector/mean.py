@@ -31,6 +31,7 @@ from training.detector.train import origin
 IMAGES = 960  # to measure batch statistics on
 BATCH = 16
 
+
 def mean(models: Sequence[nn.Module]) -> nn.Module:
     """A model of float32 whose weights and batch statistics are the mean of those of `models`.
 

@@ -330,9 +330,7 @@ def draw(
     `pen` is the line width in px. Slow parts are thicker and darker, as pressed. `stretch` widens
     the letters, not the line.
     """
-    paths = [
-        trace(run, hand.overlap, hand.sigma) * (stretch, 1, 1) for run in plan if len(run) > 1
-    ]
+    paths = [trace(run, hand.overlap, hand.sigma) * (stretch, 1, 1) for run in plan if len(run) > 1]
     everything = np.concatenate(paths)
     low, high = everything[:, :2].min(axis=0), everything[:, :2].max(axis=0)
     scale = min(size[0] / max(high[0] - low[0], 1e-3), size[1] / max(high[1] - low[1], 1e-3))
