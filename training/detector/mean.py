@@ -17,6 +17,7 @@ import zipfile
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -66,7 +67,9 @@ def measure_statistics(model: nn.Module, images: Sequence[Path], side: int) -> N
         norm.train()
     fit = LetterBox((side, side))
     for start in tqdm(range(0, len(images), BATCH), desc="statistics", unit="batch"):
-        pixels = [fit(image=cv2.imread(str(path))) for path in images[start : start + BATCH]]
+        pixels: list[Any] = [
+            fit(image=cv2.imread(str(path))) for path in images[start : start + BATCH]
+        ]
         batch = torch.from_numpy(np.stack(pixels)[..., ::-1].copy()).permute(0, 3, 1, 2)
         with torch.no_grad():
             model(batch.float() / 255)

@@ -132,7 +132,7 @@ def fix_norm(model: torch.nn.Module) -> None:
             layer.forward = partial(_convolve, layer)
 
 
-def _convolve(layer: Conv, x: torch.Tensor) -> torch.Tensor:
+def _convolve(layer: Any, x: torch.Tensor) -> torch.Tensor:
     norm, conv = layer.bn, layer.conv
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
     weight = conv.weight * scale[:, None, None, None]
