@@ -9,6 +9,7 @@ types and shapes, agrees with the checkpoint, and reads the test images as well.
 
 import argparse
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import date
@@ -28,7 +29,7 @@ from tqdm import tqdm
 
 from export.gates import check_contract, check_gap, commit
 from export.graphs import convert
-from export.repository import new_version, read_config, set_parameters
+from export.repository import new_version, next_version, read_config, set_parameters
 from training.captcha.augment import augmented
 from training.captcha.images import DIGITS, HEIGHT, WIDTH, Images, load
 from training.captcha.model import CLASSES, CaptchaReader
@@ -198,19 +199,25 @@ def export(
     validation: Images,
     tests: dict[str, Images],
     repository: Path = REPOSITORY,
-    version: int = 1,
+    version: int | None = None,
     int8: bool = False,
     tta: bool = False,
     precision: float = 0.9998,
+    replace: bool = False,
 ) -> dict:
     """Writes captcha_heads/VERSION and captcha_postprocess' parameter; returns the model card.
 
-    Raises ValueError, and leaves the repository as it was, if a check fails: the contract, the
-    largest gap to the checkpoint, or INT8 that reads a test image fewer than f32.
+    Without `version` it is the next; `replace` puts it in the place of one that is there. Raises
+    ValueError, and leaves the repository as it was, if one is there or a check fails: the contract,
+    the largest gap to the checkpoint, or INT8 that reads a test image fewer than f32.
     """
     config = repository / "captcha_heads" / "config.pbtxt"
     postprocess = repository / "captcha_postprocess" / "config.pbtxt"
     read_config(postprocess)  # before the work, not after
+    heads = config.parent
+    version = next_version(heads) if version is None else version
+    if (heads / str(version)).exists() and not replace:
+        raise ValueError(f"version {version} is there: --replace, or no --version for the next")
 
     viewed = with_views(validation)
     served = calibrated(load_reader(checkpoint), viewed, tta)
@@ -219,7 +226,7 @@ def export(
     right = (digits == viewed.labels).all(1)
     threshold = round_up(operating_point(confidence, right, precision))
 
-    with new_version(repository / "captcha_heads" / str(version)) as fresh:
+    with new_version(heads / str(version)) as fresh:
         some = np.arange(0, len(viewed), max(1, len(viewed) // 300))
         model, gaps = write_ir(served, viewed.subset(some), truth[some], fresh, int8)
         check_contract(ov.Core().read_model(fresh / "model.xml"), config)
@@ -277,21 +284,26 @@ def main() -> None:
     parser.add_argument("--validation", type=Path, required=True, help="labelled images")
     parser.add_argument("--test", type=Path, nargs="+", required=True, help="labelled images")
     parser.add_argument("--repository", type=Path, default=REPOSITORY)
-    parser.add_argument("--version", type=int, default=1)
+    parser.add_argument("--version", type=int, help="else the next one")
+    parser.add_argument("--replace", action="store_true", help="the version that is there")
     parser.add_argument("--int8", action="store_true", help="quantise weights and activations")
     parser.add_argument("--tta", action="store_true", help="average two views in the graph")
     parser.add_argument("--precision", type=float, default=0.9998, help="of what is answered")
     args = parser.parse_args()
-    card = export(
-        args.checkpoint,
-        load(args.validation),
-        {folder.name: load(folder) for folder in args.test},
-        args.repository,
-        args.version,
-        args.int8,
-        args.tta,
-        args.precision,
-    )
+    try:
+        card = export(
+            args.checkpoint,
+            load(args.validation),
+            {folder.name: load(folder) for folder in args.test},
+            args.repository,
+            args.version,
+            args.int8,
+            args.tta,
+            args.precision,
+            args.replace,
+        )
+    except ValueError as error:
+        sys.exit(f"export.captcha: {error}")
     print(json.dumps(card, indent=2))
 
 

@@ -296,7 +296,7 @@ def export(
     tests: dict[str, Sequence[Labelled]],
     repository: Path = REPOSITORY,
     name: str = entries.SHIPPED,
-    version: int = 1,
+    version: int | None = None,
     replace: bool = False,
     int8: bool = False,
     precision: float = 0.95,
@@ -304,15 +304,18 @@ def export(
 ) -> dict:
     """Write a version of the detector `name`, its steps' settings too; returns the model card.
 
-    `origin` is what the card says of data and training. Raises ValueError, and leaves the
-    repository as it was, if the name is taken or a check fails: the contract, the gap to the
-    checkpoint, a class that never reaches `precision` on the validation pages, or INT8 that loses
-    more than INT8_DROPS.
+    Without `version` it is the next. `replace` puts it in the place of one that is there, or of all
+    of a detector that is not the shipped one. `origin` is what the card says of data and training.
+
+    Raises ValueError, and leaves the repository as it was, if the name or the version is taken or a
+    check fails: the contract, the gap to the checkpoint, a class that never reaches `precision` on
+    the validation pages, or INT8 that loses more than INT8_DROPS.
     """
-    entries.check_name(repository, name, version, replace or name == entries.SHIPPED)
+    version = entries.check_name(repository, name, version, replace)
     if int8 and detector.head != "grid":
         raise ValueError(f"INT8: for grid heads alone, this one is {detector.head}")
-    known = (repository / name).exists() and not replace
+    there = (repository / name).exists()
+    known = there and (name == entries.SHIPPED or not replace)
     if known:
         entries.check_same(repository, name, detector)
     graph = repository / entries.step_names(name)[0]
@@ -372,7 +375,7 @@ def export(
             "date": date.today().isoformat(),
         }
         (fresh / "model_card.json").write_text(json.dumps(card, indent=2) + "\n")
-        if replace and name != entries.SHIPPED:
+        if there and not known:
             entries.remove(repository, name)
     settings = entries.settings_of(card)
     if known:
@@ -409,8 +412,10 @@ def main() -> None:
     parser.add_argument("--real", type=Path, help="more labelled pages to test on")
     parser.add_argument("--repository", type=Path, default=REPOSITORY)
     parser.add_argument("--name", default=entries.SHIPPED, help="of the ensemble")
-    parser.add_argument("--version", type=int, default=1)
-    parser.add_argument("--replace", action="store_true", help="a detector of that name")
+    parser.add_argument("--version", type=int, help="else the next one")
+    parser.add_argument(
+        "--replace", action="store_true", help="the version, or with --name the whole detector"
+    )
     parser.add_argument("--imgsz", type=int, help="input size in pixels; else the checkpoint's own")
     parser.add_argument("--int8", action="store_true", help="quantise weights and activations")
     parser.add_argument("--precision", type=float, default=0.95, help="at the operating points")
@@ -424,8 +429,7 @@ def main() -> None:
 
 def export_given(given: argparse.Namespace) -> dict:
     """What the command line asks for; raises as `load`, `read_pages` and `export`."""
-    shipped = given.name == entries.SHIPPED
-    entries.check_name(given.repository, given.name, given.version, given.replace or shipped)
+    entries.check_name(given.repository, given.name, given.version, given.replace)
     detector = load(given.checkpoint, given.imgsz)
     validation, test = (read_pages(given.pages, split) for split in ("validation", "test"))
     tests: dict[str, Sequence[Labelled]] = {"test": test}

@@ -16,7 +16,7 @@ from tritonclient.grpc.model_config_pb2 import TYPE_FP32, TYPE_UINT8
 
 from export import steps
 from export.checkpoints import Detector
-from export.repository import read_config, set_parameters
+from export.repository import next_version, read_config, set_parameters
 
 SHIPPED = "document_detector"
 TENSOR = '  {{ name: "{}" data_type: TYPE_{} dims: [ {} ] }}'
@@ -29,8 +29,8 @@ def step_names(name: str) -> tuple[str, str]:
     return f"{name}_model", f"{name}_postprocess"
 
 
-def check_name(repository: Path, name: str, version: int, replace: bool) -> None:
-    """ValueError unless `name` may be exported as `version`."""
+def check_name(repository: Path, name: str, version: int | None, replace: bool) -> int:
+    """The version that `name` is exported as, without one the next; ValueError if it may not be."""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
         raise ValueError(f"name {name!r}: letters, digits, _ and - are known, a letter first")
     graph, postprocess = step_names(name)
@@ -39,11 +39,14 @@ def check_name(repository: Path, name: str, version: int, replace: bool) -> None
         raise ValueError(
             f"name {name!r}: {repository / used[0]} is there and no detector of export's"
         )
+    if version is None:
+        return 1 if replace and name != SHIPPED else next_version(repository / graph)
     if (repository / graph / str(version)).exists() and not replace:
         raise ValueError(
             f"name {name!r}: version {version} is there; --replace puts this one in its place, "
-            "--version another beside it"
+            "no --version the next beside it"
         )
+    return version
 
 
 def check_same(repository: Path, name: str, detector: Detector) -> None:

@@ -27,6 +27,11 @@ def set_parameters(path: Path, parameters: dict[str, str]) -> None:
         path.write_text(text_format.MessageToString(config, use_short_repeated_primitives=True))
 
 
+def next_version(model: Path) -> int:
+    """One more than the newest in a model's folder; 1 if there is none."""
+    return 1 + max((int(path.name) for path in model.glob("[0-9]*")), default=0)
+
+
 @contextmanager
 def new_version(version_dir: Path) -> Iterator[Path]:
     """An empty folder that becomes `version_dir` when the block ends well.

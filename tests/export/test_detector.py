@@ -12,6 +12,7 @@ import torch
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 
 from export import checkpoints, detector
+from export.entries import check_name
 from export.gates import check_contract, check_gap
 from export.repository import read_config
 from export.steps import fit
@@ -94,6 +95,15 @@ def test_an_export_is_what_the_configs_say(loaded, pages, repository):
         assert sent == card["thresholds"]["confidence"][name]
     assert after.parameters["classes"].string_value == "signature,stamp"
     assert (after.input, after.output) == (before.input, before.output)
+
+
+def test_a_version_that_is_there_is_replaced_only_when_asked(loaded, pages, repository):
+    (repository / "document_yolo" / "9").mkdir()
+    (repository / "document_yolo" / "10").mkdir()
+    with pytest.raises(ValueError, match=r"version 10 is there; --replace .* no --version"):
+        detector.export(loaded, pages, {}, repository, version=10)
+    assert check_name(repository, "document_detector", 10, replace=True) == 10
+    assert check_name(repository, "document_detector", None, replace=False) == 11
 
 
 @pytest.mark.parametrize("boxes", [0, 2])

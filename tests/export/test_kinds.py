@@ -302,8 +302,9 @@ def test_a_name_that_is_there_is_replaced_only_when_asked(saved, pages, tmp_path
     one = checkpoints.load(str(saved(tmp_path / "one.pt", "yolov8n", names=("signature",))))
     first = detector.export(one, pages, {}, empty, "mine", precision=0.0)
     with pytest.raises(ValueError, match=r"'mine': version 1 is there; --replace"):
-        detector.export(one, pages, {}, empty, "mine", precision=0.0)
-    second = detector.export(one, pages[:1], {}, empty, "mine", version=2, precision=0.0)
+        detector.export(one, pages, {}, empty, "mine", version=1, precision=0.0)
+    second = detector.export(one, pages[:1], {}, empty, "mine", precision=0.0)
+    assert (first["version"], second["version"]) == (1, 2)
     assert second["thresholds"] != first["thresholds"]
     config = empty / "mine_postprocess" / "config.pbtxt"
     set_to = read_config(config).parameters["confidence_signature"].string_value
@@ -318,7 +319,7 @@ def test_a_name_that_is_there_is_replaced_only_when_asked(saved, pages, tmp_path
 
     two = checkpoints.load(str(saved(tmp_path / "two.pt", "yolov10n")))
     with pytest.raises(ValueError, match=r"mine has classes, head and input signature, grid"):
-        detector.export(two, pages, {}, empty, "mine", version=2, precision=0.0)
+        detector.export(two, pages, {}, empty, "mine", precision=0.0)
     detector.export(two, pages, {}, empty, "mine", replace=True, precision=0.0)
     assert read_config(config).parameters["head"].string_value == "end2end"
 

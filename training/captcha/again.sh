@@ -18,5 +18,5 @@ done
 python -m training.captcha.train --images "$runs/data/train" --out "$runs/reader" --epochs 16 \
   --held-out 0.05 $([ -e "$runs/reader/last.pt" ] && echo --resume)
 
-python -m export.captcha "$runs/reader/best.pt" --precision 0.9998 \
+python -m export.captcha "$runs/reader/best.pt" --version 1 --replace --precision 0.9998 \
   --validation "$runs/data/validation" --test "$runs"/data/test_*
