@@ -21,6 +21,7 @@ draw pages5 5 6000 300 300
 draw pages6 6 2400 60 0
 draw pages7 7 6000 300 300
 draw pages9 9 6000 300 300
+draw pages10 10 6000 300 300
 
 weights=
 stage() { # NAME "PAGES ..." IMAGE_SIZE EPOCHS GENERATED_PAGES LEARNING_RATE FINAL_SHARE MOSAIC SEED [OPTION ...]
@@ -64,10 +65,19 @@ stage 640l pages9 640 7 6000 1.2e-3 0.01 0.1 13 --warmup_epochs 0.05 \
   --close_mosaic 1 --scale 0.5 --real_copies 15
 # finds less on generated pages than its last stage, but more on real ones
 python -m training.detector.mean "$weights" "$runs/mean/weights/last.pt" --out "$runs/mean2"
+python -m training.detector.mean "$runs/mean2/weights/last.pt" --out "$runs/mean2_measured" \
+  --images "$runs/pages9/images/train" ${2:+--images "$runs/640l/real/train/images"}
+weights=$runs/mean2_measured/weights/last.pt
+stage 640m "pages10 pages9" 640 6 8000 8e-4 0.01 0.1 14 --warmup_epochs 0.05 \
+  --close_mosaic 1 --scale 0.5 --real_copies 15 --fixed_norm 1
+python -m training.detector.mean "$weights" "$runs/mean2_measured/weights/last.pt" \
+  --out "$runs/mean3" \
+  --images "$runs/pages10/images/train" ${2:+--images "$runs/640m/real/train/images"}
 
-to_repository() { # RUN PAGES [OPTION ...]
+to_repository() { # RUN PAGES VERSION [OPTION ...]
   python -m export.detector "$runs/$1/weights/last.pt" --pages "$runs/$2" \
-    $validation --precision 0.95 "${@:3}"
+    $validation --precision 0.95 --version "$3" --replace "${@:4}"
 }
-to_repository mean pages7 --version 2
-to_repository mean2 pages9 --version 3 --int8
+to_repository mean2 pages9 3 --int8
+to_repository mean3 pages10 4
+to_repository mean3 pages10 5 --int8
