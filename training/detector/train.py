@@ -271,6 +271,10 @@ def _run(rank: int, settings: list[dict[str, Any]], recipe: Recipe, meeting: str
         if trainer.batches_done % recipe.sync_every == 0:
             average_weights(trainer.model, recipe.processes)
 
+    def let_next_set_up(trainer: DocumentTrainer) -> None:
+        for _ in range(recipe.processes - rank):
+            dist.barrier()
+
     def stop_together(trainer: DocumentTrainer) -> None:
         if not stopped:  # ultralytics calls this once more after the last epoch
             stopped.fill_(trainer.stop)
@@ -281,6 +285,10 @@ def _run(rank: int, settings: list[dict[str, Any]], recipe: Recipe, meeting: str
     trainer.add_callback("on_train_batch_start", _set_rate)
     trainer.add_callback("on_train_batch_end", _count)
     if recipe.processes > 1:
+        # One after the other: ultralytics replaces the labels' caches, which all of them share.
+        for _ in range(rank):
+            dist.barrier()
+        trainer.add_callback("on_pretrain_routine_end", let_next_set_up)
         trainer.add_callback("on_train_batch_end", meet)
         trainer.add_callback("on_fit_epoch_end", stop_together)
     trainer.train()
