@@ -66,7 +66,7 @@ class Recipe:
     real_copies: int = 6  # variants of a real page with more ink
     real_holdout: int = 20  # real pages kept out, by source, for validation
     seed: int = 0
-    fixed_norm: int = 0  # 1: batch statistics stay those of the weights; a CPU's step takes 0.7
+    fixed_norm: int = 0  # 1: batch statistics stay those of the weights, faster on a CPU
     processes: int = 1  # on a CPU: trainers of one thread each, whose weights are averaged
     sync_every: int = 4  # batches between averagings
     workers: int = 1  # loading pages, for each trainer
