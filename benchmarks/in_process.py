@@ -84,9 +84,9 @@ def detector_stages(
     fit = before.Fit(ov.Core().read_model(newest_ir("document_yolo", repository)).input().shape[1])
 
     def decode(sent: bytes):
-        file, header = before.open_image(sent)
-        shrink = min(1.0, max(before.scales(*header.size, fit)))
-        return before.read_pixels(file, header, shrink, grey=False)
+        image = before.open_image(sent)
+        shrink = min(1.0, max(before.scales(*image.size, fit)))
+        return before.read_pixels(image, shrink, grey=False), image.size
 
     def preprocess(decoded):
         page, size = decoded
@@ -141,9 +141,9 @@ def captcha_reader(
     _, height, width = compiled.input().shape
 
     def read(image: bytes) -> str:
-        file, header = preprocess.open_image(image)
-        shrink = min(1.0, max(width, height) / min(header.size))
-        pixels, _ = preprocess.read_pixels(file, header, shrink, grey=True)
+        encoded = preprocess.open_image(image)
+        shrink = min(1.0, max(width, height) / min(encoded.size))
+        pixels = preprocess.read_pixels(encoded, shrink, grey=True)
         logits = compiled(preprocess.to_pixels(pixels, width, height))[0]
         text, _ = postprocess.read(np.asarray(logits)[0])
         return text

@@ -1,6 +1,7 @@
 """What a client other than ours sees: names, types, shapes, one curl line."""
 
 import base64
+import io
 import json
 import subprocess
 import urllib.request
@@ -9,6 +10,12 @@ import numpy as np
 import pytest
 import tritonclient.grpc
 import tritonclient.http
+from google.protobuf import text_format
+from PIL import Image
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+from tritonclient.utils import InferenceServerException
+
+from server.triton import ROOT
 
 CONTRACT = {
     "document_detector": {
@@ -16,14 +23,17 @@ CONTRACT = {
         "scores": ("FP32", [-1]),
         "labels": ("BYTES", [-1]),
         "page_size": ("INT32", [2]),
+        "page_count": ("INT32", [1]),
     },
     "captcha_reader": {
         "text": ("BYTES", [1]),
         "confidence": ("FP32", [1]),
         "digit_confidence": ("FP32", [6]),
+        "certain": ("BOOL", [1]),
+        "threshold": ("FP32", [1]),
     },
 }
-NUMPY = {"FP32": np.float32, "INT32": np.int32, "BYTES": np.object_}
+NUMPY = {"FP32": np.float32, "INT32": np.int32, "BYTES": np.object_, "BOOL": np.bool_}
 
 
 @pytest.fixture(params=["grpc", "http"])
@@ -42,6 +52,21 @@ def image(samples, sample_pages, sample_captchas):
     return {model: (samples / next(iter(files))).read_bytes() for model, files in names.items()}
 
 
+@pytest.fixture
+def infer(triton):
+    """`infer(ensemble, image, **parameters)` -> output name -> array, all outputs asked for."""
+    module, connection = triton
+
+    def infer(ensemble: str, image: bytes, **parameters) -> dict[str, np.ndarray]:
+        tensor = module.InferInput("image", [1], "BYTES")
+        tensor.set_data_from_numpy(np.array([image], np.object_))
+        outputs = [module.InferRequestedOutput(name) for name in CONTRACT[ensemble]]
+        answer = connection.infer(ensemble, [tensor], outputs=outputs, parameters=parameters)
+        return {name: answer.as_numpy(name) for name in CONTRACT[ensemble]}
+
+    return infer
+
+
 @pytest.mark.parametrize("ensemble", CONTRACT)
 def test_an_ensemble_declares_its_contract(server, ensemble):
     with urllib.request.urlopen(f"http://{server.http_url}/v2/models/{ensemble}") as reply:
@@ -53,15 +78,11 @@ def test_an_ensemble_declares_its_contract(server, ensemble):
 
 @pytest.mark.parametrize("ensemble", CONTRACT)
 @pytest.mark.parametrize("form", ["file", "base64"])
-def test_an_ensemble_answers_in_the_types_and_shapes_of_its_contract(triton, image, ensemble, form):
-    module, connection = triton
+def test_an_ensemble_answers_in_the_types_and_shapes_of_its_contract(infer, image, ensemble, form):
     sent = image[ensemble] if form == "file" else base64.encodebytes(image[ensemble])
-    tensor = module.InferInput("image", [1], "BYTES")
-    tensor.set_data_from_numpy(np.array([sent], np.object_))
-    outputs = [module.InferRequestedOutput(name) for name in CONTRACT[ensemble]]
-    answer = connection.infer(ensemble, [tensor], outputs=outputs)
+    answer = infer(ensemble, sent)
     for name, (datatype, shape) in CONTRACT[ensemble].items():
-        array = answer.as_numpy(name)
+        array = answer[name]
         assert array.dtype == NUMPY[datatype]
         assert len(array.shape) == len(shape)
         assert all(size in (-1, got) for size, got in zip(shape, array.shape, strict=True))
@@ -120,3 +141,56 @@ def test_raw_bytes_to_infer_are_answered(server, image):
     with urllib.request.urlopen(request) as reply:
         header = json.loads(reply.read()[: int(reply.headers["Inference-Header-Content-Length"])])
     assert {output["name"] for output in header["outputs"]} == set(CONTRACT["document_detector"])
+
+
+@pytest.fixture(scope="module")
+def three_pages() -> bytes:
+    """A TIFF of pages of three sizes."""
+    first, *others = (Image.new("1", (300, height), 1) for height in (100, 200, 400))
+    file = io.BytesIO()
+    first.save(file, "TIFF", save_all=True, append_images=others, compression="group4")
+    return file.getvalue()
+
+
+def test_each_page_of_a_tiff_can_be_asked_for(infer, three_pages):
+    answers = [infer("document_detector", three_pages, page=page) for page in (1, 2, 3)]
+    assert [answer["page_size"].tolist() for answer in answers] == [
+        [300, 100],
+        [300, 200],
+        [300, 400],
+    ]
+    assert [answer["page_count"].tolist() for answer in answers] == [[3]] * 3
+    without = infer("document_detector", three_pages)
+    assert without["page_size"].tolist() == [300, 100]
+
+
+def test_any_other_image_is_one_page(infer, image):
+    assert infer("document_detector", image["document_detector"])["page_count"].tolist() == [1]
+
+
+@pytest.mark.parametrize("page", [0, 4, -1, "2", 1.5, True])
+def test_a_page_that_is_not_there_is_refused_with_value_and_count(
+    server, triton, three_pages, page
+):
+    if isinstance(page, float) and triton[0] is tritonclient.grpc:
+        pytest.skip("tritonclient sends no fraction over gRPC")
+    module, connection = triton
+    tensor = module.InferInput("image", [1], "BYTES")
+    tensor.set_data_from_numpy(np.array([three_pages], np.object_))
+    reason = rf"parameter page: {page!r}, limit a whole number 1 to 3"
+    with pytest.raises(InferenceServerException, match=reason) as refused:
+        connection.infer("document_detector", [tensor], parameters={"page": page})
+    assert refused.value.status() in ("400", "StatusCode.INVALID_ARGUMENT")
+
+
+def test_a_reading_is_certain_from_the_threshold_in_the_reply_on(infer, image):
+    answer = infer("captcha_reader", image["captcha_reader"])
+    path = ROOT / "model_repository" / "captcha_postprocess" / "config.pbtxt"
+    config = text_format.Parse(path.read_text(), ModelConfig())
+    served = np.float32(config.parameters["min_confidence"].string_value)
+    assert answer["threshold"].tolist() == [served]
+    assert answer["confidence"] >= served
+    assert answer["certain"].tolist() == [True]
+    nothing = io.BytesIO()
+    Image.new("L", (200, 50), 255).save(nothing, "PNG")
+    assert infer("captcha_reader", nothing.getvalue())["certain"].tolist() == [False]

@@ -226,3 +226,10 @@ def test_the_reader_takes_the_likeliest_digits_and_their_softmax(step):
     probability, digits = torch.tensor(logits).softmax(1).max(1)
     assert text == "".join(map(str, digits.tolist()))
     np.testing.assert_allclose(digit_confidence, probability, rtol=1e-5)
+
+
+@pytest.mark.parametrize("bad", ["", "high", "nan", "0", "-1", "1.01"])
+def test_a_bad_operating_point_of_the_reader_fails_its_load(step, bad):
+    config = {"parameters": {"min_confidence": {"string_value": bad}}}
+    with pytest.raises(ValueError, match=f"min_confidence: '{bad}', limit a number over 0 up to 1"):
+        step("captcha_postprocess").threshold_of(config)

@@ -2,8 +2,8 @@
 
 Pillow reads the header, so that limits are checked before anything is decoded. JPEG pixels come
 from OpenCV (twice as fast, and able to decode at a fraction of the size), all others from Pillow,
-which knows palettes, alpha, CMYK, 16 bits and fax compression. A file of several pages gives its
-first.
+which knows palettes, alpha, CMYK, 16 bits and fax compression. Only a TIFF has pages: of an
+animated PNG or WebP, and of a photo's several views (MPO), the first picture is the one page.
 
 The two preprocess steps carry this file each, since a step may read only its own directory.
 """
@@ -12,6 +12,7 @@ import base64
 import binascii
 import io
 import os
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -33,11 +34,20 @@ Image.MAX_IMAGE_PIXELS = None  # MAX_PIXELS is checked here, with the value in t
 cv2.setNumThreads(1)  # parallelism is across requests
 
 
-def open_image(sent: bytes) -> tuple[bytes, Image.Image]:
-    """The file's bytes and its header, nothing decoded yet.
+class Encoded(NamedTuple):
+    """One page of an image file, nothing decoded yet."""
 
-    `sent` is an image file or its base64 text. Raises ValueError if it is neither, is empty, or
-    is over MAX_BYTES or MAX_PIXELS.
+    file: bytes
+    header: Image.Image  # at that page
+    size: tuple[int, int]  # width, height, upright
+    page_count: int  # pages in the file
+
+
+def open_image(sent: bytes, page: object = 1) -> Encoded:
+    """Page `page`, from 1, of an image file or its base64 text.
+
+    Raises ValueError if `sent` is neither, is empty, or is over MAX_BYTES or MAX_PIXELS, or if
+    `page` is no whole number or none of its pages.
     """
     if not sent:
         raise ValueError("image: 0 bytes, an image file is needed")
@@ -56,29 +66,35 @@ def open_image(sent: bytes) -> tuple[bytes, Image.Image]:
         )
     if len(file) > MAX_BYTES:
         raise ValueError(f"image: {len(file)} bytes, limit {MAX_BYTES}")
+    page_count = header.n_frames if header.format == "TIFF" else 1
+    if isinstance(page, bool) or not isinstance(page, int) or not 1 <= page <= page_count:
+        raise ValueError(
+            f"parameter page: {page!r}, limit a whole number 1 to {page_count}, "
+            f"the pages of this {header.format} file"
+        )
+    if page > 1:
+        header.seek(page - 1)
     width, height = header.size
     if width * height > MAX_PIXELS:
         raise ValueError(f"image: {width} x {height} pixels, limit {MAX_PIXELS} pixels")
-    return file, header
+    turned = header.getexif().get(ORIENTATION, 1) in QUARTER_TURNS
+    return Encoded(file, header, (height, width) if turned else (width, height), page_count)
 
 
-def read_pixels(
-    file: bytes, header: Image.Image, shrink: float, grey: bool
-) -> tuple[np.ndarray, tuple[int, int]]:
-    """Upright pixels, and the width and height of the whole image after EXIF orientation.
+def read_pixels(image: Encoded, shrink: float, grey: bool) -> np.ndarray:
+    """Upright pixels, (H, W) grey or (H, W, 3) RGB uint8; a grey file stays (H, W).
 
-    The pixels are (H, W) grey or (H, W, 3) RGB uint8; a grey file stays (H, W). A JPEG may come at
-    1/2, 1/4 or 1/8 of its size, as long as that is at least `shrink`, the factor (0, 1] by which
-    the caller is going to scale it. Raises ValueError if the file is cut short or damaged, or
-    holds samples of more than 16 bits.
+    A JPEG may come at 1/2, 1/4 or 1/8 of its size, as long as that is at least `shrink`, the factor
+    (0, 1] by which the caller is going to scale it. Raises ValueError if the file is cut short or
+    damaged, or holds samples of more than 16 bits.
     """
+    file, header = image.file, image.header
     try:
         if header.format == "JPEG":
             return _read_jpeg(file, header, shrink, grey)
-        pixels = _read_other(ImageOps.exif_transpose(header), grey)
+        return _read_other(ImageOps.exif_transpose(header), grey)
     except (OSError, SyntaxError, EOFError) as error:  # Pillow's signs of a damaged file
         raise ValueError(f"image: {len(file)} bytes of {header.format}, {error}") from error
-    return pixels, (pixels.shape[1], pixels.shape[0])
 
 
 def _header(file: bytes) -> Image.Image | None:
@@ -95,17 +111,13 @@ def _base64_decoded(text: bytes) -> bytes:
         return b""
 
 
-def _read_jpeg(
-    file: bytes, header: Image.Image, shrink: float, grey: bool
-) -> tuple[np.ndarray, tuple[int, int]]:
+def _read_jpeg(file: bytes, header: Image.Image, shrink: float, grey: bool) -> np.ndarray:
     grey = grey or header.mode == "L"
     flags = next(flags for n, flags in JPEG_FLAGS.items() if n == 1 or n * shrink <= 1)
     pixels = cv2.imdecode(np.frombuffer(file, np.uint8), flags[grey])  # applies the orientation
     if pixels is None:
         raise ValueError(f"image: {len(file)} bytes of JPEG, cut short or damaged")
-    turned = header.getexif().get(ORIENTATION, 1) in QUARTER_TURNS
-    size = header.size[::-1] if turned else header.size
-    return pixels if grey else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), size
+    return pixels if grey else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
 
 
 def _read_other(header: Image.Image, grey: bool) -> np.ndarray:

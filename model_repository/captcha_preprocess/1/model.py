@@ -25,9 +25,9 @@ def respond(request, width: int, height: int):
     try:
         if names := sorted(json.loads(request.parameters() or "{}")):
             raise ValueError(f"parameter {names[0]}: unknown, captcha_reader takes none")
-        file, header = open_image(sent)
-        shrink = min(1.0, max(width, height) / min(header.size))
-        image, _ = read_pixels(file, header, shrink, grey=True)
+        encoded = open_image(sent)
+        shrink = min(1.0, max(width, height) / min(encoded.size))
+        image = read_pixels(encoded, shrink, grey=True)
     except ValueError as error:
         refusal = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
         return pb_utils.InferenceResponse([], refusal)

@@ -3,15 +3,17 @@
 predictions  FP32 [1, ...]       in the form of the detector's head, as heads.py says
 letterbox    FP32 [4]            pad_x, pad_y, width, height of the page in the input
 page_size    INT32 [2]           width, height of the page that was sent
+page_count   INT32 [1]           pages in its file
 boxes        FP32 [N, 4]         x0, y0, x1, y1 in pixels of that page, best score first
 scores       FP32 [N]
 labels       STRING [N]
-page_size    INT32 [2]           as it came: Triton 24.10 fails a request for outputs of an
-                                 ensemble's earlier step alone, so the last step gives them all
+page_size    INT32 [2]           these two as they came: Triton 24.10 fails a request for outputs
+page_count   INT32 [1]           of an ensemble's earlier step alone, so the last gives them all
 
 Request parameters: confidence (all classes), confidence_<class>, max_detections, and iou where the
-head is a grid. Those left out come from config.pbtxt, which export fills from the model card, like
-`head` and `classes`. Each detector has such a step, with settings of its own and this same code.
+head is a grid; `page` is document_preprocess's. Those left out come from config.pbtxt, which export
+fills from the model card, like `head` and `classes`. Each detector has such a step, with settings
+of its own and this same code.
 """
 
 import json
@@ -30,7 +32,7 @@ def thresholds(sent: dict, classes: list[str], defaults: Thresholds, rows: int) 
     Raises ValueError for an unknown parameter, a confidence or iou that is no number in [0, 1],
     a max_detections that is no whole number in [1, rows].
     """
-    known = ["confidence", *(f"confidence_{name}" for name in classes), "max_detections"]
+    known = ["confidence", *(f"confidence_{name}" for name in classes), "max_detections", "page"]
     if defaults.iou is not None:
         known.append("iou")
     for name in sent:
@@ -78,10 +80,10 @@ class TritonPythonModel:
         return [self.respond(request) for request in requests]
 
     def respond(self, request):
-        """One request's response: four tensors, or INVALID_ARGUMENT with the reason."""
-        predictions, letterbox, page_size = (
+        """One request's response: five tensors, or INVALID_ARGUMENT with the reason."""
+        predictions, letterbox, page_size, page_count = (
             pb_utils.get_input_tensor_by_name(request, name).as_numpy()
-            for name in ("predictions", "letterbox", "page_size")
+            for name in ("predictions", "letterbox", "page_size", "page_count")
         )
         sent = json.loads(request.parameters() or "{}")
         rows = predictions.shape[2 if self.anchors_last else 1]
@@ -97,5 +99,6 @@ class TritonPythonModel:
                 pb_utils.Tensor("scores", scores),
                 pb_utils.Tensor("labels", self.labels[class_ids]),
                 pb_utils.Tensor("page_size", page_size),
+                pb_utils.Tensor("page_count", page_count),
             ]
         )

@@ -4,6 +4,9 @@ image      STRING [1]               an image file, or its base64 text
 pixels     UINT8 [1, S, S, 3]       RGB, the page centred on grey; scaling lives in the graph
 letterbox  FP32 [4]                 pad_x, pad_y, width, height of the page in `pixels`
 page_size  INT32 [2]                width, height of the page that was sent, upright
+page_count INT32 [1]                pages in the file, over 1 in a TIFF alone
+
+The request parameter `page`, from 1, chooses the page; without it, it is the first.
 
 A detector that wants another size or way has two more outputs in config.pbtxt, `pixels_X` and
 `letterbox_X`, and the parameter `fit_X`: letterbox, stretch, corner, or corner and the pixels of
@@ -42,16 +45,20 @@ def respond(request, fits: dict[str, Fit]):
         if asked & {f"pixels{suffix}", f"letterbox{suffix}"}
     }
     sent = pb_utils.get_input_tensor_by_name(request, "image").as_numpy()[0]
+    parameters = json.loads(request.parameters() or "{}")
     try:
-        file, header = open_image(sent)
-        shrink = max((max(scales(*header.size, fit)) for fit in wanted.values()), default=0.0)
-        page, size = read_pixels(file, header, min(1.0, shrink), grey=False)
+        image = open_image(sent, parameters.get("page", 1))
+        shrink = max((max(scales(*image.size, fit)) for fit in wanted.values()), default=0.0)
+        page = read_pixels(image, min(1.0, shrink), grey=False)
     except ValueError as error:
         refusal = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
         return pb_utils.InferenceResponse([], refusal)
-    tensors = [pb_utils.Tensor("page_size", np.array(size, np.int32))]
+    tensors = [
+        pb_utils.Tensor("page_size", np.array(image.size, np.int32)),
+        pb_utils.Tensor("page_count", np.array([image.page_count], np.int32)),
+    ]
     for suffix, fit in wanted.items():
-        box = letterbox(*size, fit)
+        box = letterbox(*image.size, fit)
         tensors.append(pb_utils.Tensor(f"pixels{suffix}", to_pixels(page, box, fit)))
         tensors.append(pb_utils.Tensor(f"letterbox{suffix}", np.array(box, np.float32)))
     return pb_utils.InferenceResponse(tensors)

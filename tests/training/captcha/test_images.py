@@ -70,8 +70,7 @@ def test_pixels_are_those_that_the_served_step_makes(step, tmp_path, size):
     path = tmp_path / "482913.png"
     Image.fromarray(colours).save(path)
     served = step("captcha_preprocess")
-    file, header = served.open_image(path.read_bytes())
-    grey, _ = served.read_pixels(file, header, 1, grey=True)
+    grey = served.read_pixels(served.open_image(path.read_bytes()), 1, grey=True)
     np.testing.assert_array_equal(read_grey(path), served.to_pixels(grey, 200, 50)[0])
 
 
