@@ -5,7 +5,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check -q
 UV := $(VENV)/bin/uv pip install -q --python $(VENV)/bin/python
 CODE := server backends model_repository client export training benchmarks tests
 
-.PHONY: help demo serve test lint format train-captcha train-detector compare-detectors \
+.PHONY: help demo serve test programs lint format train-captcha train-detector compare-detectors \
 	bench bench-ui bench-check clean
 
 help:  ## this list
@@ -17,8 +17,16 @@ demo: $(VENV)/serve  ## start the server, find signatures and stamps, read CAPTC
 serve: $(VENV)/serve  ## serve model_repository/ in the foreground (ports 8000, 8001, 8002)
 	@exec $(VENV)/bin/python -m server
 
-test: $(VENV)/test  ## run the tests, against a real server
+test: $(VENV)/test programs  ## run the tests, against a real server
 	$(VENV)/bin/python -m pytest
+
+programs:  # that some tests run; who may not install them is told by the tests what is skipped
+	@missing=$$(grep -v '^#' requirements/programs.txt | while read -r program package; do \
+	  command -v "$$program" >/dev/null || echo "$$package"; done); \
+	if [ "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  { apt-get update && apt-get install -y --no-install-recommends $$missing; } >/dev/null || \
+	    echo "apt-get could not install" $$missing >&2; \
+	fi
 
 lint: $(VENV)/test  ## ruff and mypy
 	$(VENV)/bin/ruff check $(CODE)
@@ -67,7 +75,8 @@ $(VENV)/serve: requirements/serve.txt requirements/triton.txt client/pyproject.t
 
 # uv, since pip may pair torch and torchvision of different builds, and cannot override a dependency
 $(VENV)/test: requirements/train.txt requirements/bench.txt requirements/test.txt \
-	  requirements/overrides.txt $(VENV)/serve
+	  requirements/fonts.txt requirements/overrides.txt $(VENV)/serve
+	$(PIP) install --no-deps -r requirements/fonts.txt
 	$(PIP) install uv==0.13.8
 	$(UV) --override requirements/overrides.txt \
 	  -r requirements/serve.txt -r requirements/train.txt -r requirements/bench.txt -r requirements/test.txt

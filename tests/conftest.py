@@ -1,6 +1,7 @@
 """What tests share: one running server, its repository, the samples."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +14,37 @@ from server import Settings, Triton
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLES = ROOT / "server" / "samples"
+PROGRAMS = dict(
+    line.split()
+    for line in (ROOT / "requirements" / "programs.txt").read_text().splitlines()
+    if not line.startswith("#")
+)
 ANY_PORTS = {"http_port": 0, "grpc_port": 0, "metrics_port": 0}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip tests marked needs(PROGRAM) where the program is missing."""
+    for item in items:
+        for mark in item.iter_markers("needs"):
+            for program in mark.args:
+                if not shutil.which(program):
+                    item.add_marker(pytest.mark.skip(reason=f"{program} is not installed"))
+                    item.user_properties.append(("missing", PROGRAMS[program]))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many tests were skipped for want of programs, and what installs these."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    missing = [
+        [package for name, package in getattr(report, "user_properties", ()) if name == "missing"]
+        for report in skipped
+    ]
+    packages = sorted(set().union(*missing))
+    if packages:
+        terminalreporter.write_line(
+            f"{sum(map(bool, missing))} tests were skipped for want of programs; as root, this"
+            f" installs them: apt-get install {' '.join(packages)}"
+        )
 
 
 @pytest.fixture(scope="session")

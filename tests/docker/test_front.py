@@ -2,7 +2,6 @@
 
 import base64
 import json
-import shutil
 import time
 import urllib.error
 import urllib.request
@@ -18,7 +17,7 @@ from server.readiness import SAMPLES
 
 PAGE = SAMPLES / "page_300dpi.jpg"
 
-pytestmark = pytest.mark.skipif(not shutil.which("haproxy"), reason="haproxy is not installed")
+pytestmark = pytest.mark.needs("haproxy")
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])

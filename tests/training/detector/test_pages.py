@@ -5,15 +5,37 @@ import sys
 import cv2
 import numpy as np
 import pytest
+from fontTools.ttLib import TTFont
 
 from training.detector import scan
 from training.detector.labels import CLASSES, read_yolo
-from training.detector.pages import compose, handwriting, samples, stamps, templates
+from training.detector.pages import compose, handwriting, samples, stamps, templates, text
 from training.detector.pages.compose import POOLS, Mark, crowded, draw_page, extent
 from training.detector.pages.sheet import press
 from training.detector.pages.splits import write_splits
 
 PLAIN = scan.Source(1.0, (), (), skew=0, keystone=0, square=0, border=(255, 256), shrink=0)
+
+
+def test_every_font_is_installed_and_has_its_signs():
+    wanted = {
+        "hand": "Rec'd 3/26/90 #417", "cyrillic": "Общество Ёжъ №", "cyrillic_bold": "ПЕЧАТЬ Ёъ №",
+        "devanagari": "हस्ताक्षर", "arabic": "توقيع", "thai": "ลายมือชื่อ", "chinese": "银行账户合同",
+        "script": "Diploma 1974",
+    }  # fmt: skip
+    for role, files in text.FONTS.items():
+        for path in files:
+            signs = TTFont(text.font_file(path), fontNumber=0).getBestCmap()
+            sample = wanted.get(role, "Žižková Łódź Šđč ñ ß é ü ç 0,95")
+            lacking = {sign for sign in sample if ord(sign) not in signs}
+            assert not lacking, path
+
+
+def test_a_font_that_is_missing_is_named_with_what_installs_it():
+    with pytest.raises(FileNotFoundError, match=r"fontpkg-nothing of requirements/fonts\.txt"):
+        text.font("fontpkg_nothing/files/Nothing.ttf", 12)
+    with pytest.raises(FileNotFoundError, match=r"fontpkg-lato .* pip install --no-deps"):
+        text.font("fontpkg_lato/files/Lato-Sideways.ttf", 12)
 
 
 def test_the_same_arguments_draw_the_same_page():

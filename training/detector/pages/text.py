@@ -1,91 +1,117 @@
 """Words and fonts for generated pages."""
 
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 from PIL import ImageFont
 
-FONT_ROOT = Path("/usr/share/fonts")
-FONT_PACKAGES = (
-    "fonts-bwht fonts-cabin fonts-courier-prime fonts-crosextra-carlito fonts-dancingscript"
-    " fonts-dejavu-core fonts-dejavu-extra fonts-deva fonts-dkg-handwriting fonts-ebgaramond"
-    " fonts-ecolier-court fonts-femkeklaver fonts-gnutypewriter fonts-havana fonts-hosny-amiri"
-    " fonts-inconsolata fonts-kaushanscript fonts-isabella fonts-kristi fonts-lato"
-    " fonts-liberation2 fonts-linuxlibertine fonts-lobster fonts-oldstandard fonts-quicksand"
-    " fonts-rufscript fonts-sjfonts fonts-thai-tlwg fonts-urw-base35 fonts-wqy-zenhei"
-)
-FONTS = {
+FONTS = {  # role: files, each PACKAGE/path within it; the packages stand in requirements/fonts.txt
     "serif": (
-        "truetype/liberation2/LiberationSerif-Regular.ttf",
-        "opentype/urw-base35/NimbusRoman-Regular.otf",
-        "opentype/urw-base35/C059-Roman.otf",
-        "opentype/urw-base35/P052-Roman.otf",
-        "opentype/urw-base35/URWBookman-Light.otf",
-        "opentype/ebgaramond/EBGaramond12-Regular.otf",
-        "opentype/linux-libertine/LinLibertine_R.otf",
-        "truetype/fonts-oldstandard/OldStandard-Regular.ttf",
-        "truetype/dejavu/DejaVuSerif.ttf",
+        "rinoh_typeface_texgyretermes/texgyretermes-regular.otf",
+        "rinoh_typeface_texgyreschola/texgyreschola-regular.otf",
+        "rinoh_typeface_texgyrepagella/texgyrepagella-regular.otf",
+        "rinoh_typeface_texgyrebonum/texgyrebonum-regular.otf",
+        "fontpkg_eb_garamond/files/EBGaramond[wght].ttf",
+        "fontpkg_pt_serif/files/PT_Serif-Web-Regular.ttf",
+        "matplotlib/mpl-data/fonts/ttf/STIXGeneral.ttf",
+        "matplotlib/mpl-data/fonts/ttf/DejaVuSerif.ttf",
     ),
     "sans": (
-        "truetype/liberation2/LiberationSans-Regular.ttf",
-        "opentype/urw-base35/NimbusSans-Regular.otf",
-        "opentype/urw-base35/NimbusSansNarrow-Regular.otf",
-        "opentype/urw-base35/URWGothic-Book.otf",
-        "truetype/lato/Lato-Regular.ttf",
-        "truetype/crosextra/Carlito-Regular.ttf",
-        "opentype/cabin/Cabin-Regular.otf",
-        "truetype/quicksand/Quicksand-Regular.ttf",
-        "truetype/dejavu/DejaVuSans.ttf",
+        "rinoh_typeface_texgyreheros/texgyreheros-regular.otf",
+        "rinoh_typeface_texgyreheros/texgyreheroscn-regular.otf",
+        "rinoh_typeface_texgyreadventor/texgyreadventor-regular.otf",
+        "fontpkg_arimo/files/Arimo[wght].ttf",
+        "fontpkg_lato/files/Lato-Regular.ttf",
+        "fontpkg_open_sans/files/OpenSans[wdth,wght].ttf",
+        "fontpkg_pt_sans/files/PT_Sans-Web-Regular.ttf",
+        "fontpkg_quicksand/files/Quicksand[wght].ttf",
+        "matplotlib/mpl-data/fonts/ttf/DejaVuSans.ttf",
     ),
     "typewriter": (
-        "truetype/liberation2/LiberationMono-Regular.ttf",
-        "opentype/urw-base35/NimbusMonoPS-Bold.otf",
-        "opentype/urw-base35/NimbusMonoPS-Regular.otf",
-        "opentype/courier-prime/Courier Prime.otf",
-        "truetype/gnutypewriter/GNUTypewriter.ttf",
-        "truetype/tlwg/TlwgTypewriter-Bold.ttf",
-        "truetype/inconsolata/Inconsolata.otf",
-        "truetype/dejavu/DejaVuSansMono.ttf",
+        "rinoh_typeface_texgyrecursor/texgyrecursor-regular.otf",
+        "rinoh_typeface_texgyrecursor/texgyrecursor-bold.otf",
+        "fontpkg_ibm_plex_mono/files/IBMPlexMono-Regular.ttf",
+        "fontpkg_ibm_plex_mono/files/IBMPlexMono-Medium.ttf",
+        "fontpkg_inconsolata/files/Inconsolata[wdth,wght].ttf",
+        "matplotlib/mpl-data/fonts/ttf/DejaVuSansMono.ttf",
+    ),
+    "condensed": (
+        "rinoh_typeface_texgyreheros/texgyreheroscn-regular.otf",
+        "rinoh_typeface_texgyreheros/texgyreheroscn-bold.otf",
+        "fontpkg_barlow_condensed/files/BarlowCondensed-SemiBold.ttf",
+        "fontpkg_oswald/files/Oswald[wght].ttf",
+        "fontpkg_pt_sans_narrow/files/PT_Sans-Narrow-Web-Bold.ttf",
+    ),
+    "slab": (
+        "fontpkg_alfa_slab_one/files/AlfaSlabOne-Regular.ttf",
+        "matplotlib/mpl-data/fonts/ttf/DejaVuSerif-Bold.ttf",
+        "fontpkg_roboto_slab/files/RobotoSlab[wght].ttf",
+        "fontpkg_zilla_slab/files/ZillaSlab-Bold.ttf",
     ),
     "bold": (
-        "truetype/liberation2/LiberationSans-Bold.ttf",
-        "truetype/liberation2/LiberationSerif-Bold.ttf",
-        "opentype/urw-base35/NimbusSans-Bold.otf",
-        "opentype/urw-base35/NimbusSansNarrow-Bold.otf",
-        "opentype/urw-base35/NimbusRoman-Bold.otf",
-        "opentype/urw-base35/URWGothic-Demi.otf",
-        "opentype/urw-base35/URWBookman-Demi.otf",
-        "truetype/lato/Lato-Black.ttf",
-        "truetype/dejavu/DejaVuSans-Bold.ttf",
-        "truetype/dejavu/DejaVuSansCondensed-Bold.ttf",
-        "opentype/courier-prime/Courier Prime Bold.otf",
+        "rinoh_typeface_texgyreheros/texgyreheros-bold.otf",
+        "rinoh_typeface_texgyreheros/texgyreheroscn-bold.otf",
+        "rinoh_typeface_texgyretermes/texgyretermes-bold.otf",
+        "rinoh_typeface_texgyreadventor/texgyreadventor-bold.otf",
+        "rinoh_typeface_texgyrebonum/texgyrebonum-bold.otf",
+        "rinoh_typeface_texgyrecursor/texgyrecursor-bold.otf",
+        "fontpkg_lato/files/Lato-Black.ttf",
+        "fontpkg_pt_sans/files/PT_Sans-Web-Bold.ttf",
+        "fontpkg_pt_serif/files/PT_Serif-Web-Bold.ttf",
+        "fontpkg_russo_one/files/RussoOne-Regular.ttf",
+        "fontpkg_zilla_slab/files/ZillaSlab-Bold.ttf",
+        "matplotlib/mpl-data/fonts/ttf/DejaVuSans-Bold.ttf",
     ),
     "script": (
-        "opentype/dancingscript/DancingScript-Regular.otf",
-        "opentype/kaushanscript/KaushanScript-Regular.otf",
-        "truetype/isabella/Isabella.ttf",
-        "opentype/lobster/lobster.otf",
-        "opentype/urw-base35/Z003-MediumItalic.otf",
-        "opentype/havana/Havana-Regular.otf",
+        "rinoh_typeface_texgyrechorus/texgyrechorus-mediumitalic.otf",
+        "fontpkg_dancing_script/files/DancingScript[wght].ttf",
+        "fontpkg_great_vibes/files/GreatVibes-Regular.ttf",
+        "fontpkg_lobster/files/Lobster-Regular.ttf",
+        "fontpkg_oleo_script/files/OleoScript-Regular.ttf",
+        "fontpkg_satisfy/files/Satisfy-Regular.ttf",
+        "fontpkg_yellowtail/files/Yellowtail-Regular.ttf",
     ),
     "hand": (
-        "truetype/kristi/Kristi.ttf",
-        "truetype/rufscript/Rufscript010.ttf",
-        "truetype/sjfonts/SteveHand.ttf",
-        "truetype/sjfonts/Delphine.ttf",
-        "truetype/fifthhorseman/dkg.ttf",
-        "truetype/femkeklaver/femkeklaver.ttf",
-        "truetype/ecolier-court/Ecolier-court.ttf",
-        "opentype/bwht/BecauseWeBuild-Regular.otf",
-        "opentype/bwht/BecauseWeCreate-Regular.otf",
-        "opentype/bwht/BecauseWeLearn-Regular.otf",
-        "opentype/bwht/BecauseWeMentor-Regular.otf",
+        "font_amatic_sc/files/AmaticSC-Regular.ttf",
+        "font_intuitive/files/Intuitive.ttf",
+        "fontpkg_caveat/files/Caveat[wght].ttf",
+        "fontpkg_delius/files/Delius-Regular.ttf",
+        "fontpkg_indie_flower/files/IndieFlower-Regular.ttf",
+        "fontpkg_kalam/files/Kalam-Light.ttf",
+        "fontpkg_kalam/files/Kalam-Regular.ttf",
+        "fontpkg_permanent_marker/files/PermanentMarker-Regular.ttf",
+        "fontpkg_shadows_into_light/files/ShadowsIntoLight.ttf",
+        "fontpkg_zeyada/files/Zeyada.ttf",
     ),
-    "devanagari": ("truetype/lohit-devanagari/Lohit-Devanagari.ttf",),
-    "arabic": ("opentype/fonts-hosny-amiri/Amiri-Regular.ttf",),
-    "thai": ("truetype/tlwg/Garuda.ttf", "truetype/tlwg/Norasi.ttf"),
-    "chinese": ("truetype/wqy/wqy-zenhei.ttc",),
+    "cyrillic": (
+        "fontpkg_arimo/files/Arimo[wght].ttf",
+        "fontpkg_open_sans/files/OpenSans[wdth,wght].ttf",
+        "fontpkg_pt_sans/files/PT_Sans-Web-Regular.ttf",
+        "fontpkg_pt_sans_narrow/files/PT_Sans-Narrow-Web-Regular.ttf",
+        "fontpkg_pt_serif/files/PT_Serif-Web-Regular.ttf",
+        "matplotlib/mpl-data/fonts/ttf/STIXGeneral.ttf",
+        "matplotlib/mpl-data/fonts/ttf/DejaVuSans.ttf",
+    ),
+    "cyrillic_bold": (
+        "fontpkg_pt_sans/files/PT_Sans-Web-Bold.ttf",
+        "fontpkg_pt_sans_narrow/files/PT_Sans-Narrow-Web-Bold.ttf",
+        "fontpkg_pt_serif/files/PT_Serif-Web-Bold.ttf",
+        "fontpkg_russo_one/files/RussoOne-Regular.ttf",
+        "matplotlib/mpl-data/fonts/ttf/DejaVuSans-Bold.ttf",
+        "matplotlib/mpl-data/fonts/ttf/DejaVuSerif-Bold.ttf",
+    ),
+    "devanagari": (
+        "fontpkg_hind/files/Hind-Regular.ttf",
+        "fontpkg_noto_sans_devanagari/files/NotoSansDevanagari[wdth,wght].ttf",
+    ),
+    "arabic": ("fontpkg_amiri/files/Amiri-Regular.ttf",),
+    "thai": (
+        "fontpkg_noto_sans_thai/files/NotoSansThai[wdth,wght].ttf",
+        "fontpkg_sarabun/files/Sarabun-Regular.ttf",
+    ),
+    "chinese": ("noto_cjk_sans_jp_regular/NotoSansCJKjp-Regular.otf",),
 }
 
 WORDS = {
@@ -163,17 +189,27 @@ COMPANY_KINDS = (
 MONTHS = "January February March April May June July August September October November December"
 
 
+def font_file(path: str) -> Path:
+    """Where a file of FONTS lies. FileNotFoundError names the package if it is not installed."""
+    package, _, within = path.partition("/")
+    found = find_spec(package)
+    file = Path(*(found.submodule_search_locations or ()), within) if found else None
+    if file is None or not file.is_file():
+        raise FileNotFoundError(
+            f"font {path}: {package.replace('_', '-')} of requirements/fonts.txt is not installed;"
+            " run: pip install --no-deps -r requirements/fonts.txt"
+        )
+    return file
+
+
 @lru_cache(maxsize=4096)
 def font(path: str, size: int) -> ImageFont.FreeTypeFont:
-    """A font at `size` px. FileNotFoundError names the packages that hold the fonts."""
-    file = FONT_ROOT / path
-    if not file.is_file():
-        raise FileNotFoundError(f"font {file} is missing: apt-get install {FONT_PACKAGES}")
-    return ImageFont.truetype(str(file), max(4, size))
+    """A font of FONTS at `size` px. FileNotFoundError names a package that is missing."""
+    return ImageFont.truetype(str(font_file(path)), max(4, size))
 
 
 def pick_font(role: str, rng: np.random.Generator) -> str:
-    """The path of one font of `role`, a key of FONTS."""
+    """One file of `role`, a key of FONTS."""
     return FONTS[role][rng.integers(len(FONTS[role]))]
 
 
