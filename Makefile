@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check -q
 UV := $(VENV)/bin/uv pip install -q --python $(VENV)/bin/python
-CODE := server backends model_repository client export training benchmarks tests
+CODE := server backends model_repository client export training benchmarks examples tests
 
 .PHONY: help demo serve test programs lint format train-captcha train-detector compare-detectors \
 	bench bench-ui bench-check clean
@@ -12,7 +12,7 @@ help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
 
 demo: $(VENV)/serve  ## start the server, find signatures and stamps, read CAPTCHAs, stop
-	$(VENV)/bin/python -m benchmarks.demo
+	$(VENV)/bin/python -m examples.demo
 
 serve: $(VENV)/serve  ## serve model_repository/ in the foreground (ports 8000, 8001, 8002)
 	@exec $(VENV)/bin/python -m server
@@ -31,7 +31,7 @@ programs:  # that some tests run; who may not install them is told by the tests 
 lint: $(VENV)/test  ## ruff and mypy
 	$(VENV)/bin/ruff check $(CODE)
 	$(VENV)/bin/ruff format --check $(CODE)
-	$(VENV)/bin/mypy server client/countersign export training benchmarks
+	$(VENV)/bin/mypy server client/countersign export training benchmarks examples
 
 format: $(VENV)/test  ## let ruff rewrite the code
 	$(VENV)/bin/ruff check --fix $(CODE)
@@ -46,18 +46,18 @@ train-detector: $(VENV)/test  ## make the detector again from seeds; REAL=folder
 
 PAGES ?=
 compare-detectors: $(VENV)/test  ## AP50 and recall against latency of all that a server has; PAGES=folder
-	$(VENV)/bin/python -m benchmarks.compare_detectors --pages $(PAGES) --out runs/compare
+	$(VENV)/bin/python -m benchmarks.accuracy.compare --pages $(PAGES) --out runs/compare
 
 bench: $(VENV)/test  ## measure speed against limits and peers (22 minutes); CHECKPOINT=best.pt
-	$(VENV)/bin/python -m benchmarks.bench $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT))
+	$(VENV)/bin/python -m benchmarks.speed.bench $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT))
 
 bench-ui: $(VENV)/test  ## load a running server (make serve) from locust's web page, port 8089
-	$(VENV)/bin/python -m benchmarks.make_corpus --out runs/corpus
-	PYTHONPATH=. $(VENV)/bin/locust -f benchmarks/locustfile.py --class-picker \
+	$(VENV)/bin/python -m benchmarks.speed.make_corpus --out runs/corpus
+	PYTHONPATH=. $(VENV)/bin/locust -f benchmarks/speed/locustfile.py --class-picker \
 	  --host 127.0.0.1:8001 --web-host 127.0.0.1
 
-bench-check: $(VENV)/test  ## has serving become slower than benchmarks/baseline.json? (2 minutes)
-	$(VENV)/bin/python -m benchmarks.check
+bench-check: $(VENV)/test  ## has serving become slower than benchmarks/speed/baseline.json? (2 minutes)
+	$(VENV)/bin/python -m benchmarks.speed.check
 
 clean:  ## remove the environment and the demo's pictures
 	rm -rf $(VENV) demo

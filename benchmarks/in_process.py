@@ -14,9 +14,9 @@ import numpy as np
 import openvino as ov
 
 from export.repository import read_config
-from server.triton import find_wheel
+from server.triton import ROOT, find_wheel
 
-REPOSITORY = Path(__file__).resolve().parents[1] / "model_repository"
+REPOSITORY = ROOT / "model_repository"
 LATENCY = {"PERFORMANCE_HINT": "LATENCY"}  # as the steps are served
 
 

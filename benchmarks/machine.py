@@ -20,8 +20,8 @@ def machine() -> dict[str, str | int]:
 
 def command() -> str:
     """The command line of this process, its paths cut to their names."""
-    words = [Path(word).name if word.startswith("/") else word for word in sys.argv[1:]]
-    return shlex.join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *words])
+    words = [Path(word).name if word.startswith("/") else word for word in sys.orig_argv[1:]]
+    return shlex.join(["python", *words])
 
 
 def cpu_model() -> str:

@@ -85,7 +85,7 @@ def test_the_command_lines_work(server, folder, sample_captchas):
 
 def test_the_demo_shows_every_sample_and_leaves_its_pictures(sample_pages, sample_captchas):
     run = subprocess.run(
-        [sys.executable, "-m", "benchmarks.demo"], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-m", "examples.demo"], cwd=ROOT, capture_output=True, text=True
     )
     assert run.returncode == 0, run.stderr
     for name in sample_pages:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.make_corpus import write
+from benchmarks.speed.make_corpus import write
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from benchmarks.overload import front, wait_for
+from benchmarks.speed.overload import front, wait_for
 from countersign import Client
 from countersign.errors import Refused, Unavailable
 from server.readiness import SAMPLES

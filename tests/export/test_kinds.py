@@ -341,7 +341,7 @@ def test_the_comparison_has_a_row_for_each_detector(zoo, pages, tmp_path):
     }
     (tmp_path / "images").symlink_to(pages[0].path.parent)
     (tmp_path / "labels.json").write_text(json.dumps(labels))
-    command = ["-m", "benchmarks.compare_detectors", "--pages", tmp_path, "--out", tmp_path / "out"]
+    command = ["-m", "benchmarks.accuracy.compare", "--pages", tmp_path, "--out", tmp_path / "out"]
     subprocess.run(
         [sys.executable, *map(str, command), "--url", zoo.grpc_url], cwd=SHIPPED.parent, check=True
     )

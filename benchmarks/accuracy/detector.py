@@ -1,0 +1,204 @@
+"""How well signatures and stamps are found as served, on labelled pages.
+
+    python -m benchmarks.accuracy.detector --pages DIR --out REPORT [--url HOST:PORT] [--ink-only]
+
+asks the running server for every page of DIR with the project's client. DIR has a labels.json (with
+areas to ignore), a COCO table, or pages in the YOLO layout. REPORT gets accuracy.json,
+precision_recall.png and worst.jpg, the pages with most that was missed or falsely found. The
+operating point is the server's own.
+"""
+
+import argparse
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw
+from tqdm import tqdm
+
+from benchmarks.machine import command, machine
+from countersign import Client, Detections
+from training.detector.labels import CLASSES, Labelled, read_pages
+from training.detector.score import ClassScore, Found, score
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+
+LOWEST_SCORE = 0.001  # low enough for average precision
+WORST = 12  # pages on the sheet
+TILE = 480  # px, the longer side of a page on the sheet
+GREEN, RED, ORANGE, GREY = "#1a9850", "#d73027", "#fc8d59", "#888888"
+
+
+def operating_point(client: Client, detector: str) -> dict[str, float]:
+    """The threshold of each class that the server uses when a request names none.
+
+    ValueError if the server has no such detector.
+    """
+    known = {model.name: model.confidence for model in client.models()}
+    thresholds = known.get(detector)
+    if not isinstance(thresholds, dict):
+        raise ValueError(f"no detector {detector!r}, the server has {', '.join(known)}")
+    return thresholds
+
+
+def as_found(detections: Detections) -> Found:
+    """The client's answer in the form that is scored, without classes that no labels have."""
+    known = [i for i, label in enumerate(detections.labels) if label in CLASSES]
+    class_ids = np.array([CLASSES.index(detections.labels[i]) for i in known], np.int64)
+    return Found(detections.boxes[known], detections.scores[known], class_ids)
+
+
+def ask(
+    client: Client,
+    detector: str,
+    images: Iterable[Path | np.ndarray],
+    total: int,
+    name: str = "pages",
+) -> list[Found]:
+    """All that a detector finds on each image, down to LOWEST_SCORE. Raises what it refuses."""
+    answers = client.detect_many(images, confidence=LOWEST_SCORE, model=detector)
+    found = []
+    for answer in tqdm(answers, total=total, desc=name):
+        if isinstance(answer, Exception):
+            raise answer
+        found.append(as_found(answer))
+    return found
+
+
+def summary(scores: dict[str, ClassScore], thresholds: dict[str, float]) -> dict[str, dict]:
+    """Per class: AP, and precision, recall and F1 at the operating point."""
+    rows = {}
+    for name, own in scores.items():
+        at = own.at(thresholds[name])
+        both = at["precision"] + at["recall"]
+        f1 = 2 * at["precision"] * at["recall"] / both if both else 0.0
+        rows[name] = {
+            "ap50": own.ap50,
+            "ap50_95": own.ap50_95,
+            "threshold": thresholds[name],
+            "f1": f1,
+            **at,
+        }
+    return rows
+
+
+def mistakes(page: Labelled, found: Found, thresholds: dict[str, float]) -> tuple[list, list, list]:
+    """What was right, falsely found and missed at the operating point, as (xyxy, class id)."""
+    limits = np.array([thresholds.get(name, 1.0) for name in CLASSES])
+    kept = found.scores >= limits[found.class_ids]
+    seen = list(zip(found.xyxy[kept], found.class_ids[kept], strict=True))
+    left = list(zip(page.xyxy, page.class_ids, strict=True))
+    right, false = [], []
+    for box, class_id in seen:
+        overlaps = [overlap(box, true) * (class_id == own) for true, own in left]
+        if overlaps and max(overlaps) >= 0.5:
+            del left[int(np.argmax(overlaps))]
+            right.append((box, class_id))
+        elif not any(covered(box, area) >= 0.5 for area in page.ignore):
+            false.append((box, class_id))
+    return right, false, left
+
+
+def _intersection(a: np.ndarray, b: np.ndarray) -> float:
+    sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
+    return float(sides.clip(0).prod())
+
+
+def _area(box: np.ndarray) -> float:
+    return float((box[2:] - box[:2]).prod())
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> float:
+    """Intersection over union of two xyxy boxes."""
+    shared = _intersection(a, b)
+    return shared / (_area(a) + _area(b) - shared)
+
+
+def covered(box: np.ndarray, area: np.ndarray) -> float:
+    """The share of a box that lies in an area."""
+    return _intersection(box, area) / max(_area(box), 1e-9)
+
+
+def draw_curves(scores: dict[str, ClassScore], thresholds: dict[str, float], target: Path) -> None:
+    """Precision over recall for each class, a dot at the operating point."""
+    figure, axes = pyplot.subplots(figsize=(6, 5))
+    for name, own in scores.items():
+        hits = own.hits.cumsum()
+        precision = hits / np.arange(1, len(hits) + 1)
+        label = f"{name}: AP50 {own.ap50:.3f}, {own.boxes} boxes"
+        (line,) = axes.plot(hits / max(1, own.boxes), precision, label=label)
+        at = own.at(thresholds[name])
+        axes.plot(at["recall"], at["precision"], "o", color=line.get_color())
+    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.01))
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower left")
+    figure.savefig(target, dpi=120, bbox_inches="tight")
+    pyplot.close(figure)
+
+
+def draw_worst(
+    pages: Sequence[Labelled], found: Sequence[Found], thresholds: dict[str, float], target: Path
+) -> None:
+    """The pages with most mistakes: right in green, false red, missed orange, ignored grey."""
+    judged = [mistakes(page, seen, thresholds) for page, seen in zip(pages, found, strict=True)]
+    order = np.argsort([-len(false) - len(missed) for _, false, missed in judged], kind="stable")
+    sheet = Image.new("RGB", (4 * TILE, -(-min(WORST, len(pages)) // 4) * TILE), "white")
+    for place, index in enumerate(order[:WORST]):
+        page = pages[index]
+        with Image.open(page.path) as image:
+            tile = image.convert("RGB")
+        pen = ImageDraw.Draw(tile)
+        width = max(2, max(tile.size) // 250)
+        for area in page.ignore:
+            pen.rectangle(area.tolist(), outline=GREY, width=width)
+        for boxes, colour in zip(judged[index], (GREEN, RED, ORANGE), strict=True):
+            for box, class_id in boxes:
+                pen.rectangle(box.tolist(), outline=colour, width=width)
+                pen.text((float(box[0]), float(box[1])), CLASSES[class_id], colour)
+        tile.thumbnail((TILE - 4, TILE - 4))
+        sheet.paste(tile, (place % 4 * TILE, place // 4 * TILE))
+    sheet.save(target, quality=85)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--pages", type=Path, required=True)
+    parser.add_argument("--split", default="test", help="folder of the pages; '' for all")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--url", default="127.0.0.1:8001", help="host:port of the gRPC endpoint")
+    parser.add_argument("--model", default="document_detector", help="which of its detectors")
+    parser.add_argument(
+        "--ink-only", action="store_true", help="ignore seals that labels.json says are not ink"
+    )
+    given = parser.parse_args()
+    pages = read_pages(given.pages, given.split, given.ink_only)
+    given.out.mkdir(parents=True, exist_ok=True)
+    with Client(given.url) as client:
+        thresholds = operating_point(client, given.model)
+        found = ask(client, given.model, [page.path for page in pages], len(pages))
+    scores = {name: own for name, own in score(pages, found).items() if name in thresholds}
+    rows = summary(scores, thresholds)
+    report = {
+        "pages": len(pages),
+        "classes": rows,
+        "command": command(),
+        "machine": machine(),
+    }
+    (given.out / "accuracy.json").write_text(json.dumps(report, indent=2) + "\n")
+    draw_curves(scores, thresholds, given.out / "precision_recall.png")
+    draw_worst(pages, found, thresholds, given.out / "worst.jpg")
+    print(
+        f"{'class':10} {'boxes':>5} {'AP50':>6} {'50-95':>6} {'prec.':>6} {'recall':>6} {'F1':>6}"
+    )
+    for name, row in rows.items():
+        figures = [row[key] for key in ("ap50", "ap50_95", "precision", "recall", "f1")]
+        print(f"{name:10} {row['boxes']:5} " + " ".join(f"{value:6.3f}" for value in figures))
+
+
+if __name__ == "__main__":
+    main()
