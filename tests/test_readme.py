@@ -1,4 +1,4 @@
-"""What the README shows does what it says."""
+"""What the README and the pages of docs/ show does what it says."""
 
 import json
 import os
@@ -96,6 +96,18 @@ def test_the_demo_shows_every_sample_and_leaves_its_pictures(sample_pages, sampl
         assert digits in run.stdout
 
 
-def test_every_file_that_the_readme_links_exists():
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        assert target.startswith("http") or (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))])
+def test_every_file_that_a_page_links_exists(page):
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        assert target.startswith("http") or (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))])
+def test_every_module_that_a_page_runs_exists(page):
+    for module in re.findall(r"python -m ([a-z_.]+)", page.read_text()):
+        places = ROOT / module.replace(".", "/")
+        assert places.with_suffix(".py").exists() or (places / "__main__.py").exists(), module
+
+
+def test_the_readme_takes_five_minutes():
+    assert len(README.splitlines()) <= 150
