@@ -1,61 +1,86 @@
-"""Asks a running server what its samples show; `python server/readiness.py` exits 0 if it knows.
+"""Asks a running server what its samples show; `python -m server.readiness` exits 0 if it knows.
 
 Only an inference tells health: a step whose process died keeps answering "ready". Standard library
-only, so that a container's health check costs no import of a client.
+only, so that a container's health check costs no import of a client; no proxy of the environment
+is asked, since the server is this machine's own.
 """
 
 import argparse
 import base64
+import http.client
 import json
 import os
+import socket
 import sys
-import urllib.error
-import urllib.request
 from pathlib import Path
 
-SAMPLES = Path(__file__).parent / "samples"
+from server.repository import DETECTOR, READER, ensembles
+from server.settings import SAMPLES, Settings
+
 OVERLAP_MIN = 0.5  # intersection over union at which a box counts as found
+LISTS = {DETECTOR: "pages.json", READER: "captchas.json"}
+SHIPPED = {"document_detector", "captcha_reader"}  # those whose answers the samples show
 
 
 class NotReady(RuntimeError):
-    """The server does not answer yet, or not what the samples show."""
-
-
-class Unknown(NotReady):
-    """The server has no such model."""
+    """The server does not answer yet."""
 
 
 class Broken(NotReady):
     """A loaded model answers with a server error: it will not recover by itself."""
 
 
-def check(http_url: str, samples: Path = SAMPLES, timeout_s: float = 5) -> None:
-    """Sends one sample through each ensemble of the server at `http_url` (host:port) that has one.
+class Wrong(NotReady):
+    """A model's answer is not what the sample shows, and will not change."""
 
-    `samples` holds the files and what they show: pages.json and captchas.json, in the form of this
-    project's own; an ensemble without its list is not asked. Raises NotReady with the reason.
+
+def check(
+    url: str,
+    repository: Path = Settings.repository,
+    samples: Path = SAMPLES,
+    timeout_s: float = 5,
+) -> None:
+    """Sends a sample through each ensemble in `repository` of the server at `url`.
+
+    `url` is host:port, or unix: and a socket's path. `samples` holds the files and what they show:
+    pages.json and captchas.json, in the form of this project's own. document_detector and
+    captcha_reader must give the first one's answer; where the list is missing, and of other
+    ensembles, any answer will do. Raises NotReady with the reason.
     """
-    call(f"{http_url}/v2/health/ready", timeout_s)
-    for ensemble, answers, right in (
-        ("document_detector", "pages.json", _boxes_found),
-        ("captcha_reader", "captchas.json", _digits_read),
-    ):
-        if (samples / answers).exists() and _serves(http_url, ensemble, timeout_s):
-            name, expected = next(iter(json.loads((samples / answers).read_text()).items()))
-            answer = _infer(http_url, ensemble, samples / name, timeout_s)
-            if reason := right(answer, expected):
-                raise NotReady(f"{ensemble}, {name}: {reason}")
+    call(url, "/v2/health/ready", timeout_s)
+    for name, kind in ensembles(repository).items():
+        call(url, f"/v2/models/{name}/ready", timeout_s)
+        if kind not in LISTS:
+            continue
+        shown = name in SHIPPED and (samples / LISTS[kind]).exists()
+        folder = samples if shown else SAMPLES
+        sample, expected = next(iter(json.loads((folder / LISTS[kind]).read_text()).items()))
+        answer = infer(url, name, folder / sample, timeout_s)
+        reason = malformed(kind, answer)
+        if shown and not reason:
+            reason = boxes_missing(answer, expected) if kind == DETECTOR else misread(
+                answer, expected
+            )  # fmt: skip
+        if reason:
+            raise Wrong(
+                f"{name}, {sample}: {reason}; models of your own need samples of their own, "
+                "which --samples names"
+            )
 
 
-def _serves(http_url: str, model: str, timeout_s: float) -> bool:
-    try:
-        call(f"{http_url}/v2/models/{model}", timeout_s)
-    except Unknown:
-        return False
-    return True
+def malformed(kind: str, answer: dict[str, list]) -> str:
+    """What an answer lacks, nothing if it has the form of its kind."""
+    needed = ("boxes", "scores", "labels") if kind == DETECTOR else ("text", "digit_confidence")
+    if missing := [name for name in needed if name not in answer]:
+        return f"no output {', '.join(missing)}"
+    if kind == DETECTOR:
+        boxes, scores, labels = (len(answer[name]) for name in needed)
+        if not boxes == 4 * scores == 4 * labels:
+            return f"{boxes} numbers in boxes, {scores} scores, {labels} labels"
+    return ""
 
 
-def _boxes_found(answer: dict[str, list], expected: dict) -> str:
+def boxes_missing(answer: dict[str, list], expected: dict) -> str:
     """What is missing on the page; nothing if all is found."""
     flat = answer["boxes"]
     found = [(label, flat[4 * i : 4 * i + 4]) for i, label in enumerate(answer["labels"])]
@@ -68,7 +93,8 @@ def _boxes_found(answer: dict[str, list], expected: dict) -> str:
     return ""
 
 
-def _digits_read(answer: dict[str, list], expected: str) -> str:
+def misread(answer: dict[str, list], expected: str) -> str:
+    """What was read, nothing if it is what was expected."""
     (text,) = answer["text"]
     return "" if text == expected else f"read {text}, expected {expected}"
 
@@ -84,44 +110,75 @@ def overlap(a: list[float], b: list[float]) -> float:
     return inter / (areas - inter)
 
 
-def _infer(http_url: str, ensemble: str, sample: Path, timeout_s: float) -> dict[str, list]:
-    """Each output's values, flat."""
+def infer(url: str, ensemble: str, sample: Path, timeout_s: float) -> dict[str, list]:
+    """Each output's values, flat. Raises NotReady."""
     image = base64.b64encode(sample.read_bytes()).decode()
     tensor = {"name": "image", "shape": [1], "datatype": "BYTES", "data": [image]}
     body = json.dumps({"inputs": [tensor]}).encode()
-    answer = json.loads(call(f"{http_url}/v2/models/{ensemble}/infer", timeout_s, body))
+    path = f"/v2/models/{ensemble}/infer"
+    answer = json.loads(call(url, path, timeout_s, body, refused=Wrong))
     return {output["name"]: output["data"] for output in answer["outputs"]}
 
 
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over the socket of a path."""
+
+    def __init__(self, path: str, timeout: float):
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
 def call(
-    url: str, timeout_s: float, body: bytes | None = None, headers: dict[str, str] | None = None
+    url: str,
+    path: str,
+    timeout_s: float,
+    body: bytes | None = None,
+    headers: dict[str, str] | None = None,
+    refused: type[NotReady] = NotReady,
 ) -> bytes:
-    """The answer of `url` (without http://), by POST if there is a body. Raises NotReady."""
-    request = urllib.request.Request(f"http://{url}", body, headers or {})
+    """The answer of `path` at `url`, by POST if there is a body.
+
+    Raises Broken for a server's error, `refused` for HTTP 400, else NotReady.
+    """
+    connection = (
+        UnixConnection(url.removeprefix("unix:"), timeout_s)
+        if url.startswith("unix:")
+        else http.client.HTTPConnection(url, timeout=timeout_s)
+    )
+    sent = {"Content-Type": "application/json"} if body is not None else {}
     try:
-        with urllib.request.urlopen(request, timeout=timeout_s) as reply:
-            return reply.read()
-    except urllib.error.HTTPError as error:
-        reason = error.read().decode(errors="replace") or error.reason
-        kind = {400: Unknown, 404: Unknown, 500: Broken}.get(error.code, NotReady)
-        raise kind(f"{url}: HTTP {error.code} {reason}") from error
-    except OSError as error:
-        raise NotReady(f"{url}: {error}") from error
+        connection.request("GET" if body is None else "POST", path, body, sent | (headers or {}))
+        reply = connection.getresponse()
+        content = reply.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise NotReady(f"{url}{path}: {error}") from error
+    finally:
+        connection.close()
+    if reply.status == 200:
+        return content
+    reason = content.decode(errors="replace") or reply.reason
+    kind = {400: refused, 500: Broken}.get(reply.status, NotReady)
+    raise kind(f"{url}{path}: HTTP {reply.status} {reason}")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m server.readiness", description=__doc__)
     parser.add_argument("--url", default="127.0.0.1:8000", help="host:port of the HTTP endpoint")
-    parser.add_argument(
-        "--samples",
-        type=Path,
-        default=os.environ.get("COUNTERSIGN_SAMPLES", SAMPLES),
-        help="folder of files and what they show: pages.json, captchas.json",
-    )
+    for name, what in (
+        ("repository", "the server's, whose ensembles are asked"),
+        ("samples", "folder of files and what they show: pages.json, captchas.json"),
+    ):
+        default = os.environ.get(f"COUNTERSIGN_{name.upper()}", getattr(Settings, name))
+        parser.add_argument(f"--{name}", type=Path, default=default, help=what)
     parser.add_argument("--timeout", type=float, default=5, help="seconds for each request")
     args = parser.parse_args()
     try:
-        check(args.url, args.samples, args.timeout)
+        check(args.url, args.repository, args.samples, args.timeout)
     except NotReady as error:
         print(error, file=sys.stderr)
         return 1

@@ -1,0 +1,49 @@
+"""What a process of the server writes: what matters is passed on, and why it failed remembered."""
+
+import re
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from threading import Thread
+
+
+class Log:
+    """tritonserver's output: forwards what matters to stderr, remembers why a model failed.
+
+    All of it is read to its end, whoever reads stderr, else tritonserver would stand still.
+    """
+
+    # a CPU server has no GPU, which Triton reports as errors; the rest is in failure()
+    NOISE = re.compile(r"CudaDriverHelper|CUDA driver|NVML|DCGM|pinned|GPU|depends on")
+    FAILED = re.compile(r"failed to load '(?P<model>[^']+)' version (?P<version>\d+): (?P<why>.*)")
+    LISTENING = re.compile(r"failed to start .* service: (?P<why>.*)")
+
+    def __init__(self, lines: Iterable[str], verbose: bool):
+        self.failures: dict[str, str] = {}
+        self.errors: list[str] = []
+        self._thread = Thread(target=self._read, args=(lines, verbose), daemon=True)
+        self._thread.start()
+
+    def _read(self, lines: Iterable[str], verbose: bool) -> None:
+        for line in lines:
+            if failed := self.FAILED.search(line):
+                self.failures[failed["model"]] = failed["why"].strip().strip('"')
+            elif line.startswith("error:"):
+                self.errors.append(line.strip())
+            elif listening := self.LISTENING.search(line):
+                self.errors.append(listening["why"].strip().strip('"'))
+            matters = line[:1] in "EW" and not failed and not self.NOISE.search(line)
+            if verbose or matters:
+                with suppress(OSError, ValueError):  # stderr was closed
+                    print(line, end="", file=sys.stderr, flush=True)
+
+    def join(self) -> None:
+        """Waits until all that was written has been read."""
+        self._thread.join(timeout=5)
+
+    def failure(self) -> str:
+        """Which models failed to load and why, else tritonserver's last words, else ''."""
+        if self.failures:
+            reasons = "; ".join(f"{model}: {why}" for model, why in self.failures.items())
+            return f"models failed to load: {reasons}"
+        return "; ".join(self.errors)

@@ -1,0 +1,54 @@
+"""A process of the server: started in a group of its own, and gone with the one that started it."""
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+# Python code that becomes the command after it, which ends should its parent be killed. Popen's
+# preexec_fn would do, but runs in a fork, which a gRPC client in this process can bring down
+PR_SET_PDEATHSIG = 1
+BECOME = (
+    "import ctypes, os, sys; "
+    f"ctypes.CDLL(None).prctl({PR_SET_PDEATHSIG}, {signal.SIGTERM:d}); "
+    "os.getppid() == int(sys.argv[1]) or sys.exit(1); "
+    "os.umask(0o077); "
+    "os.execv(sys.argv[2], sys.argv[2:])"
+)
+
+
+def start(command: list[str], environment: dict[str, str], folder: Path) -> subprocess.Popen[str]:
+    """`command`, running in `folder`; stdout, with stderr in it, is a pipe of text.
+
+    It gets SIGTERM when the thread that called this ends. Files it makes are its user's alone.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", BECOME, str(os.getpid()), *command],
+        env=environment,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,  # Ctrl-C reaches it through end() alone
+        errors="replace",
+        text=True,
+    )
+
+
+def end(process: subprocess.Popen[str], timeout_s: float) -> None:
+    """Ends the process by SIGTERM, and after `timeout_s` all that is left of its group."""
+    try:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout_s)
+    finally:
+        kill(process)
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """Ends the process's whole group at once."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

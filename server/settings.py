@@ -1,0 +1,150 @@
+"""What the server is started with, and what each setting may be."""
+
+import argparse
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from server.cores import usable_cores
+
+ROOT = Path(__file__).resolve().parents[1]
+SAMPLES = Path(__file__).resolve().parent / "samples"
+PORTS = ("http_port", "grpc_port", "metrics_port")
+SWITCH = {"1": True, "true": True, "yes": True, "on": True} | {
+    "": False, "0": False, "false": False, "no": False, "off": False
+}  # fmt: skip
+
+
+class ServerError(RuntimeError):
+    """The server cannot run here as asked; the text says what stands in the way."""
+
+
+def option(
+    default: Any,
+    text: str,
+    limits: tuple[float, float] | None = None,
+    choices: Sequence[str] | None = None,
+) -> Any:
+    """A field of Settings: its help, the least and largest number, or the words that it takes."""
+    return field(default=default, metadata={"help": text, "limits": limits, "choices": choices})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Each field is an option of `python -m server` and a COUNTERSIGN_* variable.
+
+    Raises ServerError with the option's name, value and limit if a value is none that it takes.
+    """
+
+    repository: Path = option(ROOT / "model_repository", "model repository to serve")
+    samples: Path = option(
+        SAMPLES,
+        "folder of files and what they show: pages.json, captchas.json; ready means that the first "
+        "ones are found. A list that is missing asks for an answer alone",
+    )
+    host: str = option("127.0.0.1", "address to listen on; 0.0.0.0 is every interface")
+    http_port: int = option(8000, "HTTP port; 0 takes any free one, as for the others", (0, 65535))
+    grpc_port: int = option(8001, "gRPC port", (0, 65535))
+    metrics_port: int = option(8002, "port of the Prometheus metrics", (0, 65535))
+    max_image_bytes: int = option(32 * 2**20, "largest image file, in bytes", (1024, 2**30))
+    max_image_pixels: int = option(
+        100_000_000, "largest width x height that is decoded", (1024, 2**31 - 1)
+    )
+    ready_timeout_s: float = option(
+        120, "seconds until every model must have answered its sample", (1, 3600)
+    )
+    exit_timeout_s: int = option(
+        30, "seconds that requests in flight get to finish at exit", (0, 3600)
+    )
+    threads: int = option(
+        usable_cores(),
+        "CPU threads of each OpenVINO model that sets none itself, and half as many processes "
+        "decode pages; unless given, the cores that affinity and the CPU quota allow",
+        (1, 1024),
+    )
+    precision: str = option(
+        "",
+        "f32 for the same answers on every CPU; left out, bf16 where the CPU has it",
+        choices=("", "f32", "bf16", "f16"),
+    )
+    verbose: bool = option(False, "show all that tritonserver logs, not only warnings and errors")
+
+    def __post_init__(self) -> None:
+        for setting in fields(self):
+            check(setting, getattr(self, setting.name))
+        taken: dict[int, str] = {}
+        for name in PORTS:
+            port = getattr(self, name)
+            if port and port in taken:
+                raise ServerError(
+                    f"{flag(name)}: {port}, which is {flag(taken[port])} too; 0 takes any free port"
+                )
+            taken[port] = name
+        try:
+            socket.getaddrinfo(self.host, None, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "no host's name"
+            raise ServerError(f"--host: {self.host!r}: {reason}") from None
+
+
+def flag(name: str) -> str:
+    """The command line's name of a setting."""
+    return "--" + name.replace("_", "-")
+
+
+def variable(name: str) -> str:
+    """The environment's name of a setting."""
+    return f"COUNTERSIGN_{name.upper()}"
+
+
+def check(setting: Field, value: Any) -> None:
+    """Raises ServerError unless `value` is one that the setting takes."""
+    limits, choices = setting.metadata["limits"], setting.metadata["choices"]
+    if limits and not limits[0] <= value <= limits[1]:  # refuses NaN as well
+        least, largest = (f"{limit:.0f}" for limit in limits)
+        raise ServerError(f"{flag(setting.name)}: {value}, limit {least} to {largest}")
+    if choices and value not in choices:
+        words = ", ".join(word or "nothing" for word in choices)
+        raise ServerError(f"{flag(setting.name)}: {value!r}, expected {words}")
+
+
+def read(setting: Field, text: str, name: str) -> Any:
+    """The value that `text` of the option or variable `name` stands for. Raises ServerError."""
+    kind: Any = setting.type
+    try:
+        return SWITCH[text.lower()] if kind is bool else kind(text)
+    except (KeyError, ValueError):
+        expected = {bool: "1 or 0", int: "a whole number", float: "a number"}[kind]
+        raise ServerError(f"{name}: {text!r}, expected {expected}") from None
+
+
+def parse(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> Settings:
+    """Command line over COUNTERSIGN_* variables over the defaults of Settings.
+
+    Raises ServerError for a value that is none of its setting's.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m server",
+        description="Serves the model repository in the foreground until SIGTERM or Ctrl-C.",
+        epilog="Each option is also read from the environment: COUNTERSIGN_HTTP_PORT=8010.",
+        allow_abbrev=False,
+    )
+    for setting in fields(Settings):
+        shown = f"{setting.metadata['help']} (default: {setting.default})".replace("%", "%%")
+        if setting.type is bool:
+            parser.add_argument(
+                flag(setting.name), nargs="?", const="1", help=shown, metavar="1 or 0"
+            )
+        else:
+            parser.add_argument(flag(setting.name), help=shown, metavar="VALUE")
+    options = vars(parser.parse_args(argv))
+    values = {}
+    for setting in fields(Settings):
+        if (text := options[setting.name]) is not None:
+            values[setting.name] = read(setting, text, flag(setting.name))
+        elif (text := environment.get(variable(setting.name))) is not None:
+            values[setting.name] = read(setting, text, variable(setting.name))
+    return Settings(**values)
