@@ -14,7 +14,8 @@ import numpy as np
 import openvino as ov
 
 from export.repository import read_config
-from server.triton import ROOT, find_wheel
+from server.settings import ROOT
+from server.wheel import find_wheel
 
 REPOSITORY = ROOT / "model_repository"
 LATENCY = {"PERFORMANCE_HINT": "LATENCY"}  # as the steps are served

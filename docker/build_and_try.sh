@@ -54,7 +54,7 @@ began=$SECONDS
 # shellcheck disable=SC2016  # the container's shell expands it
 buildah run --isolation chroot --network host "${ports[@]}" "$container" -- \
   sh -c 'id; exec 4<&0; { read -r _ <&4; kill -TERM $$; } & exec python -m server' <"$work/stop" 3>&- &
-until python3 server/readiness.py --url "$url" 2>"$work/log"; do
+until python3 -m server.readiness --url "$url" 2>"$work/log"; do
   if [ $((SECONDS - began)) -gt $START_LIMIT_S ] || ! kill -0 $! 2>/dev/null; then
     cat "$work/log" >&2
     exit 1

@@ -31,14 +31,13 @@ COPY requirements/serve.txt /tmp/
 RUN python3 -m venv /opt/venv \
  && grep -v '^openvino' /tmp/serve.txt >/tmp/steps.txt \
  && /opt/venv/bin/pip install --no-cache-dir -r /tmp/steps.txt
-COPY server/readiness.py server/readiness.py
-COPY server/samples server/samples
+COPY server server
 COPY model_repository model_repository
 RUN chmod -R a+rX .
 USER 1000:1000
 EXPOSE 8000 8001 8002
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=30s --timeout=30s --start-period=2m CMD python server/readiness.py
+HEALTHCHECK --interval=30s --timeout=30s --start-period=2m CMD python -m server.readiness
 # server/triton.py's options. Models are neither loaded nor unloaded while it runs, so that a stop
 # may cut requests that are between two steps: take it out of the load balancer first.
 ENTRYPOINT ["sh", "-c", "key=$(cat /proc/sys/kernel/random/uuid) && exec tritonserver \

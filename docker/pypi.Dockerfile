@@ -40,5 +40,5 @@ USER 1000:1000
 EXPOSE 8000 8001 8002
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=30s --start-period=2m \
-  CMD python server/readiness.py --url "127.0.0.1:${COUNTERSIGN_HTTP_PORT:-8000}"
+  CMD python -m server.readiness --url "127.0.0.1:${COUNTERSIGN_HTTP_PORT:-8000}"
 ENTRYPOINT ["python", "-m", "server"]

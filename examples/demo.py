@@ -15,7 +15,7 @@ from PIL import Image
 from countersign import Client
 from countersign.drawing import annotate
 from server import Settings, Triton
-from server.triton import ROOT
+from server.settings import ROOT
 
 SAMPLES = ROOT / "server" / "samples"
 PICTURES = ROOT / "demo"

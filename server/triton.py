@@ -6,21 +6,21 @@ import os
 import resource
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from server import process, readiness
 from server.cores import Plan
 from server.log import Log
+from server.ports import check_ports, with_free_ports
 from server.repository import ensembles, lay_out
-from server.settings import PORTS, ServerError, Settings, flag
+from server.settings import ServerError, Settings
 from server.wheel import Wheel, find_wheel, lay_out_backends
 
 SHM = Path("/dev/shm")
@@ -29,36 +29,6 @@ FILES_MIN = 1024  # file descriptors: Triton alone has some hundred, and one for
 RESTRICTED = "model-repository,shared-memory,trace,logging"  # APIs that users have no need of
 ADMIN_HEADER = "countersign-admin"  # what these APIs ask for; its value is made at each start
 STEPS_EXIT_S = 10  # how long steps may take to end once no request is in flight
-
-
-def free_port(host: str) -> int:
-    """A TCP port that was free a moment ago."""
-    with socket.create_server((host, 0)) as listener:
-        return listener.getsockname()[1]
-
-
-def with_free_ports(settings: Settings) -> Settings:
-    """`settings` with each port 0 replaced by one that is free."""
-    return replace(
-        settings,
-        http_port=settings.http_port or free_port(settings.host),
-        grpc_port=settings.grpc_port or free_port(settings.host),
-        metrics_port=settings.metrics_port or free_port(settings.host),
-    )
-
-
-def check_ports(settings: Settings) -> None:
-    """Raises ServerError that names the first port somebody listens on."""
-    for name in PORTS:
-        port = getattr(settings, name)
-        try:
-            socket.create_server((settings.host, port)).close()
-        except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else error
-            raise ServerError(
-                f"{settings.host}:{port} cannot be listened on: {reason}; "
-                f"{flag(name)} chooses another"
-            ) from error
 
 
 def check_shm(least: int = SHM_FREE_MIN) -> None:

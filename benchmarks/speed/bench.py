@@ -41,7 +41,7 @@ from benchmarks.speed.verdicts import against_targets, read_targets
 from countersign import Client
 from server import Settings, Triton
 from server.cores import usable_cores
-from server.triton import ROOT
+from server.settings import ROOT
 
 ANY_PORTS = Settings(http_port=0, grpc_port=0, metrics_port=0)
 PAGE, LARGE = "a4_150_jpeg", "a4_300_jpeg"

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.speed.corpus import MIX
-from server.triton import ROOT
+from server.settings import ROOT
 
 WARM_UP = 0.2  # share of a run's time that is left out of its figures
 STOP_TIMEOUT_S = 60  # for answers under way when the time is up

@@ -25,7 +25,8 @@ from benchmarks.speed import make_corpus
 from benchmarks.speed.load import Load, run
 from server import Settings, Triton
 from server.cores import usable_cores
-from server.triton import ROOT, free_port
+from server.ports import free_port
+from server.settings import ROOT
 
 CONFIG = ROOT / "docker" / "haproxy.cfg"
 READY_S = 10

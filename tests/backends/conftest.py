@@ -4,7 +4,8 @@ from types import ModuleType
 
 import pytest
 
-from server.triton import ROOT, find_wheel
+from server.settings import ROOT
+from server.wheel import find_wheel
 
 
 @pytest.fixture(scope="session")

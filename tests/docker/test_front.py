@@ -13,7 +13,7 @@ import pytest
 from benchmarks.speed.overload import front, wait_for
 from countersign import Client
 from countersign.errors import Refused, Unavailable
-from server.readiness import SAMPLES
+from server.settings import SAMPLES
 
 PAGE = SAMPLES / "page_300dpi.jpg"
 

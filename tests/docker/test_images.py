@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from server.triton import STEPS_EXIT_S, Settings, Wheel, command_line
+from server.settings import Settings
+from server.triton import STEPS_EXIT_S, command_line
+from server.wheel import Wheel
 
 ROOT = Path(__file__).resolve().parents[2]
 PYPI, NGC = ROOT / "docker" / "pypi.Dockerfile", ROOT / "docker" / "ngc.Dockerfile"
@@ -75,8 +77,7 @@ def test_an_image_does_not_run_as_root(dockerfile):
 @both
 def test_an_image_checks_its_health_by_an_inference(dockerfile):
     command = last(dockerfile, "HEALTHCHECK").partition("CMD ")[2]
-    assert command.split()[:2] == ["python", "server/readiness.py"]
-    assert (ROOT / "server" / "readiness.py").exists()
+    assert command.split()[:3] == ["python", "-m", "server.readiness"]
 
 
 @both
@@ -91,8 +92,9 @@ def test_base_images_have_a_tag_of_one_release(dockerfile):
 def test_the_ngc_image_starts_tritonserver_with_the_options_of_the_server():
     wheel = Wheel(Path("tritonserver"), Path("python"), Path("stub"), library_path=[])
     settings = Settings(repository=Path("/countersign/model_repository"))
-    argv = command_line(wheel, settings, Path("backends"), key="$key")
+    argv = command_line(wheel, settings, "prefix", key="$key")
     expected = dict(argument.split("=", 1) for argument in argv[1:])
+    expected["--model-repository"] = "/countersign/model_repository"
 
     shell = json.loads(last(NGC, "ENTRYPOINT"))[2]
     options = dict(word.split("=", 1) for word in shell.split() if word.startswith("--"))

@@ -15,7 +15,7 @@ from PIL import Image
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 from tritonclient.utils import InferenceServerException
 
-from server.triton import ROOT
+from server.settings import ROOT
 
 CONTRACT = {
     "document_detector": {

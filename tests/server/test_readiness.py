@@ -1,13 +1,18 @@
 """The health check by itself."""
 
+import json
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 
 import pytest
 
-from server.readiness import NotReady, check, overlap
-from server.triton import ROOT, free_port
+from server.ports import free_port
+from server.readiness import NotReady, Wrong, check, overlap
+from server.settings import ROOT
 
 
 def test_overlap_is_intersection_over_union():
@@ -25,10 +30,65 @@ def test_samples_may_be_a_users_own(server, samples, tmp_path):
     shutil.copy(samples / "captcha_lines.png", tmp_path)
     answers = tmp_path / "captchas.json"
     answers.write_text('{"captcha_lines.png": "541060"}')
-    check(server.http_url, tmp_path)
+    check(server.http_url, samples=tmp_path)
     answers.write_text('{"captcha_lines.png": "541061"}')
-    with pytest.raises(NotReady, match=r"captcha_lines\.png: read 541060, expected 541061"):
-        check(server.http_url, tmp_path)
+    with pytest.raises(Wrong, match=r"captcha_lines\.png: read 541060, expected 541061.*--samples"):
+        check(server.http_url, samples=tmp_path)
+
+
+def test_an_ensemble_that_is_not_loaded_is_not_ready(server, tmp_path):
+    repository = shutil.copytree(ROOT / "model_repository", tmp_path / "repository")
+    shutil.copytree(repository / "document_detector", repository / "published")
+    with pytest.raises(NotReady, match="/v2/models/published/ready: HTTP 400"):
+        check(server.http_url, repository)
+
+
+ANSWER = {"boxes": [0.0, 1.0, 2.0, 3.0], "scores": [0.5], "labels": ["seal"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "told"),
+    [
+        ("published", ANSWER, ""),  # has classes of its own, and needs no sample
+        ("published", {"boxes": [], "scores": [], "labels": []}, ""),
+        ("published", ANSWER | {"scores": []}, "4 numbers in boxes, 0 scores, 1 labels"),
+        ("published", {"boxes": []}, "no output scores, labels"),
+        ("document_detector", ANSWER, "no signature found at"),
+    ],
+)
+def test_a_detector_of_another_name_may_find_what_it_likes(name, answer, told, tmp_path):
+    """Asked on a stand-in, which answers every request alike."""
+    (tmp_path / name).mkdir()
+    config = (ROOT / "model_repository" / "document_detector" / "config.pbtxt").read_text()
+    (tmp_path / name / "config.pbtxt").write_text(config)
+    outputs = [{"name": output, "data": data} for output, data in answer.items()]
+
+    class Stub(BaseHTTPRequestHandler):
+        def do_GET(self):
+            content = json.dumps({"outputs": outputs}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_POST = do_GET  # noqa: N815
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Stub) as stub:
+        Thread(target=stub.serve_forever, daemon=True).start()
+        expected = pytest.raises(Wrong, match=told) if told else nullcontext()
+        try:
+            with expected:
+                check(f"127.0.0.1:{stub.server_port}", tmp_path)
+        finally:
+            stub.shutdown()
+
+
+def test_no_proxy_of_the_environment_is_asked(server, monkeypatch):
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port('127.0.0.1')}")
+    check(server.http_url)
 
 
 def test_nobody_listening_is_not_ready_by_url():
@@ -39,7 +99,7 @@ def test_nobody_listening_is_not_ready_by_url():
 
 def test_the_command_tells_by_its_exit_status(server):
     def run(url):
-        command = [sys.executable, "server/readiness.py", "--url", url]
+        command = [sys.executable, "-m", "server.readiness", "--url", url]
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
     assert run(server.http_url).returncode == 0

@@ -1,5 +1,7 @@
 """A real tritonserver, started and stopped; and each reason why it cannot start."""
 
+import errno
+import io
 import os
 import re
 import shutil
@@ -7,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -17,8 +20,10 @@ import pytest
 
 from countersign import Client, Unavailable
 from server import ServerError, Settings, Triton
-from server.__main__ import parse
-from server.triton import ROOT, check_shm, find_wheel, free_port, libpython_dirs
+from server.log import Log
+from server.ports import free_port
+from server.settings import ROOT
+from server.triton import check_shm
 
 ANY_PORTS = {"http_port": 0, "grpc_port": 0, "metrics_port": 0}
 
@@ -92,18 +97,6 @@ def test_a_missing_repository_is_named(tmp_path):
         Triton(Settings(repository=tmp_path, **ANY_PORTS)).start()
 
 
-def test_a_python_without_a_stub_is_told_which_have_one():
-    with pytest.raises(
-        ServerError, match=r"Python 3\.99 has no Triton stub; .*3\.10, 3\.11, 3\.12"
-    ):
-        find_wheel("3.99")
-
-
-def test_a_python_without_its_shared_library_is_told_how_to_get_it():
-    with pytest.raises(ServerError, match=r"libpython3\.99\.so\.1\.0 not found.*apt-get install"):
-        libpython_dirs("3.99")
-
-
 def test_too_little_shared_memory_is_told_with_both_sizes():
     with pytest.raises(ServerError, match=r"/dev/shm has \d+ MiB free, at least 1073741824 MiB"):
         check_shm(2**50)
@@ -113,10 +106,62 @@ def test_a_sample_that_is_answered_wrongly_is_not_ready(captcha_repository, tmp_
     repository = shutil.copytree(captcha_repository, tmp_path / "repository")
     step = repository / "captcha_postprocess" / "1" / "model.py"
     step.write_text(step.read_text().replace("logits.argmax(1)", "logits.argmin(1)"))
-    triton = Triton(Settings(repository=repository, ready_timeout_s=6, **ANY_PORTS))
-    with pytest.raises(ServerError, match=r"not ready after 6 s: captcha_reader, .*: read \d{6}"):
+    triton = Triton(Settings(repository=repository, **ANY_PORTS))
+    with pytest.raises(ServerError, match=r"captcha_reader, .*: read \d{6}.*; .*--samples"):
+        triton.start()  # at once: its timeout of two minutes is longer than a test's
+    assert processes_of(triton._process.pid) == []
+    assert leftovers(triton._folder) == []
+
+
+def test_whatever_is_raised_while_starting_nothing_is_left(captcha_repository):
+    def interrupted() -> None:
+        if triton._process and len(processes_of(triton._process.pid)) > 1:
+            raise KeyboardInterrupt
+
+    triton = Triton(Settings(repository=captcha_repository, **ANY_PORTS), interrupted)
+    with pytest.raises(KeyboardInterrupt):
         triton.start()
     assert processes_of(triton._process.pid) == []
+    assert leftovers(triton._folder) == []
+
+
+def test_a_folder_that_cannot_be_written_is_told_in_one_line(captcha_repository, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", "/proc")
+    with pytest.raises(ServerError, match=r"temporary folder: .*/proc/.*; TMPDIR names another"):
+        Triton(Settings(repository=captcha_repository, **ANY_PORTS)).start()
+
+
+def test_a_full_temporary_folder_is_told_in_one_line(captcha_repository, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copytree", full)
+    triton = Triton(Settings(repository=captcha_repository, **ANY_PORTS))
+    with pytest.raises(ServerError, match=r"temporary folder: No space left on device; TMPDIR"):
+        triton.start()
+    assert leftovers(triton._folder) == []
+
+
+def test_few_file_descriptors_are_told_with_the_limit():
+    told = subprocess.run(
+        ["bash", "-c", f"ulimit -n 256; exec {sys.executable} -m server --http-port 0"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert told.returncode == 1
+    assert re.fullmatch(
+        r"countersign server: file descriptors: 256, at least 1024 are needed; .*\n", told.stderr
+    )
+
+
+def test_a_log_that_nobody_reads_holds_nothing_up(monkeypatch):
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stderr", closed)
+    log = Log(iter(["W first\n", "failed to load 'a' version 1: no file\n"]), verbose=True)
+    log.join()
+    assert log.failure() == "models failed to load: a: no file"
 
 
 class Foreground:
@@ -211,23 +256,6 @@ def test_a_killed_starter_takes_the_server_with_it(captcha_repository):
         while processes_of(server.triton) and time.monotonic() < deadline:
             time.sleep(0.1)
         assert processes_of(server.triton) == []
-
-
-def test_an_option_beats_its_variable_beats_the_default(monkeypatch):
-    assert parse([]).http_port == 8000
-    monkeypatch.setenv("COUNTERSIGN_HTTP_PORT", "8010")
-    monkeypatch.setenv("COUNTERSIGN_VERBOSE", "1")
-    assert parse([]).http_port == 8010
-    assert parse([]).verbose
-    assert parse(["--http-port", "8020"]).http_port == 8020
-
-
-def test_help_explains_each_option(capsys):
-    with pytest.raises(SystemExit):
-        parse(["--help"])
-    text = " ".join(capsys.readouterr().out.split())
-    for option in ("repository", "host", "http-port", "grpc-port", "metrics-port", "threads"):
-        assert re.search(rf"--{option} VALUE [a-zA-Z]", text)
 
 
 def test_metrics_are_served(server):

@@ -14,7 +14,8 @@ import numpy as np
 import onnxruntime
 import psutil
 
-from server.triton import ROOT, free_port
+from server.ports import free_port
+from server.settings import ROOT
 
 START_S = 120  # seconds until a peer must answer
 PROVIDERS = ("CPUExecutionProvider", "OpenVINOExecutionProvider")

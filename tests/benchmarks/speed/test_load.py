@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from benchmarks.speed.load import ROOT, Load, command_line, figures, run
-from server.triton import free_port
+from server.ports import free_port
 
 
 def test_figures_leave_the_warm_up_out():

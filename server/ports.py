@@ -1,0 +1,37 @@
+"""The ports to listen on: chosen, and free."""
+
+import os
+import socket
+from dataclasses import replace
+
+from server.settings import PORTS, ServerError, Settings, flag
+
+
+def free_port(host: str) -> int:
+    """A TCP port that was free a moment ago."""
+    with socket.create_server((host, 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def with_free_ports(settings: Settings) -> Settings:
+    """`settings` with each port 0 replaced by one that is free."""
+    return replace(
+        settings,
+        http_port=settings.http_port or free_port(settings.host),
+        grpc_port=settings.grpc_port or free_port(settings.host),
+        metrics_port=settings.metrics_port or free_port(settings.host),
+    )
+
+
+def check_ports(settings: Settings) -> None:
+    """Raises ServerError that names the first port somebody listens on."""
+    for name in PORTS:
+        port = getattr(settings, name)
+        try:
+            socket.create_server((settings.host, port)).close()
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else error
+            raise ServerError(
+                f"{settings.host}:{port} cannot be listened on: {reason}; "
+                f"{flag(name)} chooses another"
+            ) from error
