@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import openvino as ov
+from google.protobuf.json_format import MessageToDict
 
 from export.repository import read_config
 from server.settings import ROOT
@@ -72,7 +73,7 @@ def detector_stages(
     """document_detector's work in its order, each stage taking what the one before gave.
 
     The first takes an image file's bytes, the last gives Found. `infer` takes pixels
-    (1, S, S, 3) uint8 and gives predictions (1, 4 + C, A); thresholds are lowered by `slack`.
+    (1, H, W, 3) uint8 and gives predictions (1, 4 + C, A); thresholds are lowered by `slack`.
     """
     before = load_step("document_preprocess", repository)
     after = load_step("document_postprocess", repository)
@@ -82,7 +83,13 @@ def detector_stages(
     limits = after.Thresholds(
         np.array(confidence, np.float32), float(own["iou"]), int(own["max_detections"])
     )
-    fit = before.Fit(ov.Core().read_model(newest_ir("document_yolo", repository)).input().shape[1])
+    configured = MessageToDict(
+        read_config(repository / "document_preprocess" / "config.pbtxt"),
+        preserving_proto_field_name=True,
+    )
+    ensemble = read_config(repository / "document_detector" / "config.pbtxt").ensemble_scheduling
+    (pixels,) = (name for name in ensemble.step[0].output_map if name.startswith("pixels"))
+    fit = before.fits_of(configured)[pixels.removeprefix("pixels")]
 
     def decode(sent: bytes):
         image = before.open_image(sent)

@@ -7,8 +7,8 @@ the export knows of a detector.
 import ast
 import os
 import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,9 @@ from export.steps import fit as fits
 
 DETR_HEADS = {"detr": "queries", "conditional_detr": "query_classes"}
 
-# pixels (1, S, S, 3) uint8 and letterbox (4,) float32 -> predictions float32
+WAYS = ("letterbox", "stretch", "upright")  # of fit.py, those that need no mask
+
+# pixels (1, H, W, 3) uint8 and letterbox (4,) float32 -> predictions float32
 Predict = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -44,7 +46,7 @@ class Detector:
 
 
 class Served(nn.Module):
-    """pixels (1, S, S, 3) uint8 RGB -> what a YOLO says of them, boxes in input pixels."""
+    """pixels (1, H, W, 3) uint8 RGB -> what a YOLO says of them, boxes in input pixels."""
 
     def __init__(self, detector: nn.Module) -> None:
         super().__init__()
@@ -59,17 +61,17 @@ class ServedRtdetr(Served):
 
     def forward(self, pixels: Tensor) -> Tensor:
         rows = super().forward(pixels)
-        side = pixels.shape[1]
-        centre, size = rows[..., :2] * side, rows[..., 2:4] * side
+        whole = rows.new_tensor([int(pixels.shape[2]), int(pixels.shape[1])])
+        centre, size = rows[..., :2] * whole, rows[..., 2:4] * whole
         return torch.cat([centre - size / 2, centre + size / 2, rows[..., 4:]], -1)
 
 
 class ServedDetr(nn.Module):
-    """pixels (1, S, S, 3) uint8 RGB and letterbox (4,) -> predictions (1, Q, 4 + C).
+    """pixels (1, H, W, 3) uint8 RGB and letterbox (4,) -> predictions (1, Q, 4 + C).
 
     Only the pixels inside the letterbox count, so that the page is seen as it is without padding.
     Boxes are centre x, centre y, width, height in input pixels; those of the network are shares of
-    the page, or of the whole square if `square`. Scores are each class's own, or for DETR, which
+    the page, or of the whole input if `whole`. Scores are each class's own, or for DETR, which
     has a class for none of them, shares of one.
     """
 
@@ -77,38 +79,42 @@ class ServedDetr(nn.Module):
     std: Tensor
 
     def __init__(
-        self, detr: Any, scale: float, mean: list[float], std: list[float], square: bool
+        self, detr: Any, scale: float, mean: list[float], std: list[float], whole: bool
     ) -> None:
         super().__init__()
-        self.detr, self.scale, self.square = detr, scale, square
+        self.detr, self.scale, self.whole = detr, scale, whole
         self.register_buffer("mean", torch.tensor(mean)[:, None, None])
         self.register_buffer("std", torch.tensor(std)[:, None, None])
 
     def forward(self, pixels: Tensor, letterbox: Tensor) -> Tensor:
-        side = pixels.shape[1]
-        along = torch.arange(side, dtype=torch.float32)
-        mask = (along < letterbox[3])[:, None] & (along < letterbox[2])[None]
+        height, width = map(int, pixels.shape[1:3])
+        down = torch.arange(height, dtype=torch.float32) < letterbox[3]
+        across = torch.arange(width, dtype=torch.float32) < letterbox[2]
+        mask = down[:, None] & across[None]
         planes = (pixels.permute(0, 3, 1, 2).float() * self.scale - self.mean) / self.std
         found = self.detr(pixel_values=planes * mask, pixel_mask=mask[None].long())
         if self.detr.config.model_type == "detr":  # whose last class is "no object"
             scores = found.logits.softmax(-1)[..., :-1]
         else:
             scores = found.logits.sigmoid()
-        size = torch.full((2,), float(side)) if self.square else letterbox[2:]
+        size = torch.tensor([width, height]) if self.whole else letterbox[2:]
         return torch.cat([found.pred_boxes * size.repeat(2), scores], -1)
 
 
-def load(source: str, side: int | None = None) -> Detector:
+def load(source: str, imgsz: Sequence[int] = (), way: str = "") -> Detector:
     """The detector at `source`: a .pt or .onnx file, a transformers folder, or a hub id.
 
-    `side` is another input size, in pixels, than the one it says. Raises ValueError in one line if
-    it is none of these, no detector, of a head not known, or its classes cannot be told apart.
+    `imgsz` is another input size than the one it says: height and width in pixels, or one number
+    for both. `way` is another of WAYS to fit pages than the one it says, not for DETR.
+    Raises ValueError in one line if it is none of these, no detector, of a head not known, or its
+    classes cannot be told apart.
     """
     path = Path(source)
     if path.is_file():
-        detector = _onnx(path, side) if path.suffix == ".onnx" else _ultralytics(path, side)
+        read = _onnx if path.suffix == ".onnx" else _ultralytics
+        detector = read(path, imgsz)
     elif path.is_dir() or (source.count("/") == 1 and path.suffix not in (".pt", ".onnx")):
-        detector = _transformers(source, side)
+        detector = _transformers(source, imgsz)
     else:
         raise ValueError(f"{source}: no such file or folder")
     repeated = sorted({name for name in detector.classes if detector.classes.count(name) > 1})
@@ -116,10 +122,12 @@ def load(source: str, side: int | None = None) -> Detector:
         raise ValueError(f"{source}: classes {', '.join(repeated)} are there more than once")
     if not all(name and "," not in name for name in detector.classes):
         raise ValueError(f"{source}: classes {detector.classes}, a name is empty or has a comma")
-    return detector
+    if way and detector.masked:
+        raise ValueError(f"{source}: fit {way!r}, but its pages are fitted as its processor says")
+    return replace(detector, fit=detector.fit._replace(way=way)) if way else detector
 
 
-def _ultralytics(path: Path, side: int | None) -> Detector:
+def _ultralytics(path: Path, imgsz: Sequence[int]) -> Detector:
     if not zipfile.is_zipfile(path):  # what torch.save writes
         raise ValueError(f"{path}: {path.stat().st_size} bytes, no checkpoint")
     try:
@@ -133,9 +141,14 @@ def _ultralytics(path: Path, side: int | None) -> Detector:
             "Detect, v10Detect and RTDETRDecoder"
         )
     stride = int(model.stride.max())
-    side = _square(path, side or model.args["imgsz"])
-    if side % stride:
-        raise ValueError(f"{path}: input size {side}, not a multiple of its stride {stride}")
+    height, width = _size(path, imgsz or model.args["imgsz"])
+    if height % stride or width % stride:
+        raise ValueError(
+            f"{path}: input size {height} x {width}, no multiples of its stride {stride}"
+        )
+    way = model.args.get("fit", "letterbox")  # as training/detector writes it
+    if way not in WAYS:
+        raise ValueError(f"{path}: trained with fit {way!r}, known are {', '.join(WAYS)}")
     if getattr(head, "one2one_cv2", None) is not None:
         head.end2end = True  # of its two heads the one that needs no NMS
     model = model.float().fuse(verbose=False).eval()
@@ -144,14 +157,14 @@ def _ultralytics(path: Path, side: int | None) -> Detector:
         parameter.requires_grad_(False)
     classes = tuple(model.names[i] for i in sorted(model.names))
     if isinstance(head, RTDETRDecoder):
-        return Detector(ServedRtdetr(model).eval(), classes, "end2end", fits.Fit(side, "stretch"))
+        fit = fits.Fit(width, height, "stretch")
+        return Detector(ServedRtdetr(model).eval(), classes, "end2end", fit)
     kind = "end2end" if head.end2end else "grid"
-    return Detector(
-        Served(model).eval(), classes, kind, fits.Fit(side), last_block=len(model.model) - 1
-    )
+    fit = fits.Fit(width, height, way)
+    return Detector(Served(model).eval(), classes, kind, fit, last_block=len(model.model) - 1)
 
 
-def _transformers(source: str, side: int | None) -> Detector:
+def _transformers(source: str, imgsz: Sequence[int]) -> Detector:
     try:
         config = AutoConfig.from_pretrained(source)
         if config.model_type not in DETR_HEADS:
@@ -168,7 +181,7 @@ def _transformers(source: str, side: int | None) -> Detector:
             f"{source}: no such folder, and the hub does not give it; where there is a network, "
             f"`hf download {source} --local-dir DIR`, then export DIR"
         ) from error
-    fit, square = _detr_fit(source, processor, side)
+    fit, whole = _detr_fit(source, processor, imgsz)
     scale = processor.rescale_factor if processor.do_rescale else 1.0
     mean, std = processor.image_mean, processor.image_std
     if not processor.do_normalize:
@@ -176,7 +189,7 @@ def _transformers(source: str, side: int | None) -> Detector:
     for parameter in detr.parameters():
         parameter.requires_grad_(False)
     classes = tuple(config.id2label[i] for i in sorted(config.id2label))
-    graph = ServedDetr(detr, scale, list(mean), list(std), square).eval()
+    graph = ServedDetr(detr, scale, list(mean), list(std), whole).eval()
     return Detector(
         graph,
         classes,
@@ -187,28 +200,28 @@ def _transformers(source: str, side: int | None) -> Detector:
     )
 
 
-def _detr_fit(source: str, processor: Any, side: int | None) -> tuple[Any, bool]:
-    """How its processor fits a page, and whether its boxes are shares of the whole square.
+def _detr_fit(source: str, processor: Any, imgsz: Sequence[int]) -> tuple[Any, bool]:
+    """How its processor fits a page, and whether its boxes are shares of the whole input.
 
     They are if it pads to a fixed size, since it then rewrites the training boxes so.
     """
     size = processor.size
     padded = bool(processor.do_pad and processor.pad_size)
     if size.height and size.width:
-        return fits.Fit(_square(source, side or [size.height, size.width]), "stretch"), True
-    if size.max_height and size.max_width:
-        own = [size.max_height, size.max_width]
-        if padded:
-            own = [processor.pad_size["height"], processor.pad_size["width"], *own]
-        return fits.Fit(_square(source, side or own), "corner"), padded
+        height, width = _size(source, imgsz or [size.height, size.width])
+        return fits.Fit(width, height, "stretch"), True
+    own = [size.max_height, size.max_width]
+    pad = [processor.pad_size["height"], processor.pad_size["width"]] if padded else own
+    if all(own) and own == pad:
+        height, width = _size(source, imgsz or own)
+        return fits.Fit(width, height, "corner"), padded
     if size.shortest_edge and size.longest_edge and not padded:
-        if side:
-            return fits.Fit(side, "corner"), False
-        return fits.Fit(size.longest_edge, "corner", size.shortest_edge), False
+        height, width = _size(source, imgsz or size.longest_edge)
+        return fits.Fit(width, height, "corner", 0 if imgsz else size.shortest_edge), False
     raise ValueError(f"{source}: its processor's size {dict(size)} is not known")
 
 
-def _onnx(path: Path, side: int | None) -> Detector:
+def _onnx(path: Path, imgsz: Sequence[int]) -> Detector:
     try:
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own have no base of their own
@@ -224,12 +237,15 @@ def _onnx(path: Path, side: int | None) -> Detector:
     if (
         pixels.type != "tensor(float)"
         or pixels.shape[:2] != [1, 3]
-        or side not in (None, pixels.shape[2])
+        or not all(isinstance(one, int) for one in pixels.shape)
+        or (imgsz and _size(path, imgsz) != tuple(pixels.shape[2:]))
     ):
         raise ValueError(
-            f"{path}: input {pixels.type} {pixels.shape}, expected float [1, 3, S, S], fixed"
+            f"{path}: input {pixels.type} {pixels.shape}, expected float [1, 3, H, W], fixed"
+            + (f", of {' x '.join(map(str, imgsz))}" if imgsz else "")
         )
-    fit = fits.Fit(_square(path, pixels.shape[2:]), planes=True)
+    height, width = pixels.shape[2:]
+    fit = fits.Fit(width, height, planes=True)
     rows = predictions.shape
     if said.get("head") != "RTDETRDecoder" and rows[1] == 4 + len(classes) and rows[2] > 6:
         return Detector(path, classes, "grid", fit)
@@ -238,12 +254,12 @@ def _onnx(path: Path, side: int | None) -> Detector:
     raise ValueError(f"{path}: a head with output {rows}, known are grids and end-to-end ones")
 
 
-def _square(source: Any, size: Any) -> int:
-    """The side in pixels. ValueError unless `size` is a number, or the same one several times."""
-    sides = set(size if isinstance(size, (list, tuple)) else [size])
-    if len(sides) != 1 or not all(isinstance(one, int) and one > 0 for one in sides):
-        raise ValueError(f"{source}: input size {size}, only squares can be served; give --imgsz")
-    return sides.pop()
+def _size(source: Any, imgsz: Any) -> tuple[int, int]:
+    """Height and width in pixels, of one number for both or two. ValueError for anything else."""
+    sizes = list(imgsz) if isinstance(imgsz, (list, tuple)) else [imgsz]
+    if len(sizes) not in (1, 2) or not all(isinstance(one, int) and one > 0 for one in sizes):
+        raise ValueError(f"{source}: input size {imgsz}, known are one or two whole numbers (H W)")
+    return sizes[0], sizes[-1]
 
 
 def _line(error: BaseException) -> str:

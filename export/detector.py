@@ -29,7 +29,7 @@ import torch
 from tqdm import tqdm
 
 from export import entries
-from export.checkpoints import Detector, Predict, load
+from export.checkpoints import WAYS, Detector, Predict, load
 from export.gates import check_contract, check_gap, commit
 from export.graphs import convert
 from export.repository import new_version, set_parameters
@@ -56,10 +56,10 @@ CALIBRATION = 200  # pages
 
 def to_graph(detector: Detector, onnx: Path) -> ov.Model:
     """Write the ONNX file; returns the same graph for OpenVINO: `pixels` -> `predictions`."""
-    side = detector.fit.side
-    example = [torch.zeros(1, side, side, 3, dtype=torch.uint8)]
+    height, width = detector.fit.height, detector.fit.width
+    example = [torch.zeros(1, height, width, 3, dtype=torch.uint8)]
     if detector.masked:
-        example.append(torch.tensor([0, 0, side, side / 2]))
+        example.append(torch.tensor([0, 0, width, height / 2]))
     detector.graph(*example)  # anchors take the input's shape
     torch.onnx.export(
         detector.graph,
@@ -352,8 +352,8 @@ def export(
             "classes": list(detector.classes),
             "head": detector.head,
             "input": {
-                "width": detector.fit.side,
-                "height": detector.fit.side,
+                "width": detector.fit.width,
+                "height": detector.fit.height,
                 "pixels": "RGB float32 planes" if detector.fit.planes else "RGB uint8",
                 "fit": detector.fit.way,
                 "shortest": detector.fit.shortest,
@@ -416,7 +416,17 @@ def main() -> None:
     parser.add_argument(
         "--replace", action="store_true", help="the version, or with --name the whole detector"
     )
-    parser.add_argument("--imgsz", type=int, help="input size in pixels; else the checkpoint's own")
+    parser.add_argument(
+        "--imgsz",
+        type=int,
+        nargs="+",
+        default=(),
+        metavar="PX",
+        help="height and width of the input, or one number for both; else the checkpoint's own",
+    )
+    parser.add_argument(
+        "--fit", default="", choices=WAYS, help="of pages into it; else the checkpoint's own"
+    )
     parser.add_argument("--int8", action="store_true", help="quantise weights and activations")
     parser.add_argument("--precision", type=float, default=0.95, help="at the operating points")
     given = parser.parse_args()
@@ -430,7 +440,7 @@ def main() -> None:
 def export_given(given: argparse.Namespace) -> dict:
     """What the command line asks for; raises as `load`, `read_pages` and `export`."""
     entries.check_name(given.repository, given.name, given.version, given.replace)
-    detector = load(given.checkpoint, given.imgsz)
+    detector = load(given.checkpoint, given.imgsz, given.fit)
     validation, test = (read_pages(given.pages, split) for split in ("validation", "test"))
     tests: dict[str, Sequence[Labelled]] = {"test": test}
     if given.real:

@@ -81,10 +81,17 @@ def settings_of(card: dict) -> dict[str, str]:
 
 def suffix(fit: Any) -> str:
     """What follows `pixels` in the name of the output that a detector takes."""
-    if fit == steps.fit.Fit(640):
+    if fit == steps.fit.Fit(640, 640):
         return ""
-    words = [fit.side, fit.way, *([fit.shortest] if fit.shortest else [])]
+    size = f"{fit.width}x{fit.height}"
+    words = [size, fit.way, *([fit.shortest] if fit.shortest else [])]
     return "_" + "_".join(map(str, [*words, *(["planes"] if fit.planes else [])]))
+
+
+def pixels_shape(fit: Any) -> list[int]:
+    """Of the tensor that a page becomes."""
+    planes = [1, 3, fit.height, fit.width]
+    return planes if fit.planes else [1, fit.height, fit.width, 3]
 
 
 def write_preprocess(repository: Path, fit: Any) -> None:
@@ -93,12 +100,11 @@ def write_preprocess(repository: Path, fit: Any) -> None:
     if not folder.exists():
         _copy(steps.REPOSITORY / "document_preprocess", folder)
     config = read_config(folder / "config.pbtxt")
-    name, side = suffix(fit), fit.side
+    name = suffix(fit)
     if f"pixels{name}" in [output.name for output in config.output]:
         return
-    planes = [1, 3, side, side] if fit.planes else [1, side, side, 3]
     kind = TYPE_FP32 if fit.planes else TYPE_UINT8
-    config.output.add(name=f"pixels{name}", data_type=kind, dims=planes)
+    config.output.add(name=f"pixels{name}", data_type=kind, dims=pixels_shape(fit))
     config.output.add(name=f"letterbox{name}", data_type=TYPE_FP32, dims=[4])
     way = f"{fit.way} {fit.shortest}" if fit.shortest else fit.way
     config.parameters[f"fit{name}"].string_value = way
@@ -122,9 +128,9 @@ def write_postprocess(folder: Path, rows: list[int], settings: dict[str, str]) -
 
 def graph_config(detector: Detector, tensors: tuple[str, str], rows: list[int]) -> str:
     """config.pbtxt of a graph that takes and gives the two tensors of these names."""
-    side, fit = detector.fit.side, detector.fit
-    shape = ("FP32", f"1, 3, {side}, {side}") if fit.planes else ("UINT8", f"1, {side}, {side}, 3")
-    inputs = [TENSOR.format(tensors[0], *shape)]
+    kind = "FP32" if detector.fit.planes else "UINT8"
+    shape = ", ".join(map(str, pixels_shape(detector.fit)))
+    inputs = [TENSOR.format(tensors[0], kind, shape)]
     if detector.masked:
         inputs.append(TENSOR.format("letterbox", "FP32", "4"))
     backend = "onnxruntime" if isinstance(detector.graph, Path) else "openvino"

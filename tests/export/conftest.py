@@ -43,10 +43,10 @@ DETR = {
 SIZES = {  # DETR: what the processor config says
     "conditional": {"size": {"shortest_edge": 128, "longest_edge": 160}},
     "padded": {
-        "size": {"max_height": 128, "max_width": 128},
-        "pad_size": {"height": 128, "width": 128},
+        "size": {"max_height": 160, "max_width": 128},
+        "pad_size": {"height": 160, "width": 128},
     },
-    "detr": {"size": {"height": 128, "width": 128}},
+    "detr": {"size": {"height": 160, "width": 128}},
 }
 
 
@@ -77,8 +77,11 @@ def calibrate(model: nn.Module, scorers: list[nn.Module], mean: float) -> None:
         layer.bias.data = mean - rows.mean(0) / deviation
 
 
-def save_ultralytics(path: Path, kind: str, names=CLASSES, imgsz: int = 128) -> Path:
-    """A checkpoint of `kind`: the name of an ultralytics yaml, or rtdetr."""
+def save_ultralytics(path: Path, kind: str, names=CLASSES, **said) -> Path:
+    """A checkpoint of `kind`: the name of an ultralytics yaml, or rtdetr.
+
+    `said` is what it says of its training: imgsz, 128 px without, and fit.
+    """
     torch.manual_seed(0)
     if kind == "rtdetr":
         model = RTDETRDetectionModel(RTDETR | {"nc": len(names)}, verbose=False)
@@ -103,7 +106,7 @@ def save_ultralytics(path: Path, kind: str, names=CLASSES, imgsz: int = 128) -> 
     # low where a head chooses 300 boxes: it would cut among as likely ones
     calibrate(model, scorers, -3 if hasattr(head, "one2one_cv3") else -1)
     model.names = dict(enumerate(names))
-    torch.save({"model": model, "train_args": {"imgsz": imgsz}}, path)
+    torch.save({"model": model, "train_args": {"imgsz": 128} | said}, path)
     return path
 
 
@@ -134,7 +137,7 @@ def save_transformers(folder: Path, kind: str) -> Path:
     return folder
 
 
-def save_onnx(path: Path, kind: str, **said: str) -> Path:
+def save_onnx(path: Path, kind: str, height: int = 128, width: int = 128, **said: str) -> Path:
     """The graph of a checkpoint as ultralytics' own export writes it; `said` beside its names."""
     checkpoint = save_ultralytics(path.with_suffix(".pt"), kind)
     model = torch.load(checkpoint, weights_only=False)["model"]
@@ -142,14 +145,14 @@ def save_onnx(path: Path, kind: str, **said: str) -> Path:
     head.end2end = "end2end" in said
     model.fuse(verbose=False).eval()
     head.export, head.format, head.dynamic = True, "onnx", False
-    example = torch.zeros(1, 3, 128, 128)
+    example = torch.zeros(1, 3, height, width)
     with torch.no_grad():
         model(example)
         torch.onnx.export(
             model, (example,), path, dynamo=False, input_names=["images"], output_names=["output0"]
         )
     graph = onnx.load(path)
-    properties = {"task": "detect", "names": str(model.names), "imgsz": "[128, 128]"}
+    properties = {"task": "detect", "names": str(model.names), "imgsz": str([height, width])}
     onnx.helper.set_model_props(graph, properties | said)
     onnx.save(graph, path)
     return path

@@ -165,7 +165,7 @@ def test_boxes_come_back_in_pixels_of_the_page(tmp_path):
     predictions = np.zeros((1, 7, 8400), np.float32)
     predictions[0, :, 7] = [100, 300, 40, 20, 0.1, 0, 0.8]  # a stamp about (100, 300)
     predictions[0, :, 9] = [300, 300, 40, 20, 0, 0.9, 0]  # and what no label is for
-    three = checkpoints.Detector(None, ("signature", "logo", "stamp"), "grid", fit.Fit(640))
+    three = checkpoints.Detector(None, ("signature", "logo", "stamp"), "grid", fit.Fit(640, 640))
     (seen,) = detector.find(lambda *_: predictions, three, [page], "one")
     np.testing.assert_allclose(seen.xyxy, [[160, 100, 240, 140]], atol=1e-3)
     np.testing.assert_array_equal(seen.class_ids, [1])

@@ -24,14 +24,21 @@ from countersign import Client, Refused
 from export import checkpoints, detector, entries
 from export.repository import read_config
 from export.rollback import roll_back
+from export.steps import fit
 from server import Settings, Triton
 from training.detector.labels import Labelled
 
 SHIPPED = Path(__file__).parents[2] / "model_repository"
-GRIDS = ("yolov8n", "yolo11n", "yolo12n")
 CHOOSERS = ("yolov10n", "yolo26n")  # end-to-end heads
 DETRS = ("conditional", "padded", "detr")
-ULTRALYTICS = (*GRIDS, *CHOOSERS, "rtdetr")
+ULTRALYTICS = {  # what each says of its training; imgsz is height, width
+    "yolov8n": {"names": ("signature",), "imgsz": 160},
+    "yolo11n": {"imgsz": [160, 128]},
+    "yolo12n": {"imgsz": [160, 128], "fit": "upright"},
+    "yolov10n": {},
+    "yolo26n": {"imgsz": [128, 160]},
+    "rtdetr": {"imgsz": [160, 128]},
+}
 ONNX = {"onnx_cpu": "yolov8n", "onnx_openvino": "yolov10n"}
 OPENVINO = """optimization {
   execution_accelerators { cpu_execution_accelerator [ { name: "openvino" } ] }
@@ -62,11 +69,10 @@ def pages(tmp_path_factory) -> list[Labelled]:
 def sources(saved, tmp_path_factory) -> dict[str, Path]:
     """Name of each detector -> its checkpoint."""
     folder = tmp_path_factory.mktemp("checkpoints")
-    made = {kind: saved(folder / f"{kind}.pt", kind) for kind in ULTRALYTICS if kind != "yolov8n"}
-    made["yolov8n"] = saved(folder / "yolov8n.pt", "yolov8n", names=("signature",), imgsz=160)
+    made = {kind: saved(folder / f"{kind}.pt", kind, **said) for kind, said in ULTRALYTICS.items()}
     made |= {kind: saved(folder / kind, kind) for kind in DETRS}
     for name, kind in ONNX.items():
-        said = {"end2end": "True"} if kind in CHOOSERS else {}
+        said = {"end2end": "True"} if kind in CHOOSERS else {"width": 160}
         made[name] = saved(folder / f"{name}.onnx", kind, **said)
     return made
 
@@ -103,13 +109,19 @@ def client(zoo):
 def by_ultralytics(name: str, source: Path, page: Path) -> list[tuple]:
     """What ultralytics' own predict finds, as (label, score, xyxy)."""
     kind = RTDETR if name == "rtdetr" else YOLO
-    side = 160 if name == "yolov8n" else 128
+    size = [128, 160] if name == "onnx_cpu" else ULTRALYTICS.get(name, {}).get("imgsz", 128)
+    image = cv2.imread(str(page))
+    stretch = np.ones(2)
+    if name == "yolo12n" and image.shape[0] >= image.shape[1]:
+        stretch = np.array([128, 160]) / image.shape[1::-1]
+        image = cv2.resize(image, (128, 160))
     nms = False if name in CHOOSERS or ONNX.get(name) in CHOOSERS else None
     (found,) = kind(source.with_suffix(".pt")).predict(
-        cv2.imread(str(page)), imgsz=side, rect=False, conf=ASKED, iou=0.5, max_det=300,
+        image, imgsz=size, rect=False, conf=ASKED, iou=0.5, max_det=300,
         nms=nms, device="cpu", verbose=False,
     )  # fmt: skip
-    rows = zip(found.boxes.cls, found.boxes.conf, found.boxes.xyxy.numpy(), strict=True)
+    xyxy = found.boxes.xyxy.numpy().clip(0, np.tile(image.shape[1::-1], 2)) / np.tile(stretch, 2)
+    rows = zip(found.boxes.cls, found.boxes.conf, xyxy, strict=True)
     return [(found.names[int(i)], float(score), xyxy) for i, score, xyxy in rows]
 
 
@@ -122,8 +134,9 @@ def by_transformers(name: str, source: Path, page: Path) -> list[tuple]:
     with torch.no_grad():
         outputs = model(**processor(image, return_tensors="pt"))
     size = np.array(image.size)
-    # boxes of one that pads to a fixed size are shares of what it pads to: 128 px
-    whole = size * 128 / (size * (128 / size.max())) if name == "padded" else size
+    # boxes of one that pads to a fixed size are shares of what it pads to: 128 x 160 px
+    padded = np.array([128, 160])
+    whole = padded / (padded / size).min() if name == "padded" else size
     (found,) = processor.post_process_object_detection(
         outputs, ASKED, torch.tensor(whole[::-1].copy())[None]
     )
@@ -322,6 +335,27 @@ def test_a_name_that_is_there_is_replaced_only_when_asked(saved, pages, tmp_path
         detector.export(two, pages, {}, empty, "mine", precision=0.0)
     detector.export(two, pages, {}, empty, "mine", replace=True, precision=0.0)
     assert read_config(config).parameters["head"].string_value == "end2end"
+
+
+@pytest.mark.parametrize(
+    ("imgsz", "reason"),
+    [([100, 128], "100 x 128, no multiples of its stride 32"), ([1, 2, 3], "known are one or two")],
+)
+def test_an_input_size_that_cannot_be_is_refused(saved, tmp_path, imgsz, reason):
+    path = saved(tmp_path / "one.pt", "yolov8n")
+    with pytest.raises(ValueError, match=rf"one\.pt: input size .*{reason}"):
+        checkpoints.load(str(path), imgsz)
+
+
+def test_a_checkpoint_is_fitted_as_asked_and_else_as_it_says(saved, tmp_path):
+    path = saved(tmp_path / "one.pt", "yolov8n", imgsz=[160, 128], fit="upright")
+    assert checkpoints.load(str(path)).fit == fit.Fit(128, 160, "upright")
+    assert checkpoints.load(str(path), [64], "stretch").fit == fit.Fit(64, 64, "stretch")
+    with pytest.raises(ValueError, match="fit 'upright', but its pages are fitted as its proc"):
+        checkpoints.load(str(saved(tmp_path / "detr", "detr")), way="upright")
+    saved(path, "yolov8n", fit="tilted")
+    with pytest.raises(ValueError, match=r"one\.pt: trained with fit 'tilted', known are letterb"):
+        checkpoints.load(str(path))
 
 
 @pytest.mark.parametrize("name", ["../x", "two words", "captcha_reader"])

@@ -24,7 +24,7 @@ def postprocess(step):
 @pytest.fixture(scope="module")
 def fit(preprocess):
     """The way that YOLO's pages are fitted."""
-    return preprocess.Fit(SIDE)
+    return preprocess.Fit(SIDE, SIDE)
 
 
 @pytest.fixture
@@ -70,22 +70,54 @@ def test_shrinking_averages_so_that_thin_lines_stay(preprocess, fit):
 
 def test_a_stretched_page_fills_the_square(preprocess):
     # 1280 x 320 loses half its width and doubles its height
-    stretch = preprocess.Fit(SIDE, "stretch")
+    stretch = preprocess.Fit(SIDE, SIDE, "stretch")
     assert preprocess.letterbox(1280, 320, stretch) == (0, 0, SIDE, SIDE)
     assert preprocess.scales(1280, 320, stretch) == (0.5, 2)
 
 
 def test_a_page_in_the_corner_keeps_its_shape_and_its_shorter_side_a_limit(preprocess):
     # as transformers' processor of DETR: shorter side 800, unless the longer then is over 1333
-    corner = preprocess.Fit(1333, "corner", 800)
+    corner = preprocess.Fit(1333, 1333, "corner", 800)
     assert preprocess.letterbox(1000, 1250, corner) == (0, 0, 800, 1000)
     assert preprocess.letterbox(1000, 4000, corner) == (0, 0, 333, 1333)
+
+
+@pytest.mark.parametrize(
+    ("size", "box"),
+    [
+        ((1240, 1754), (0, 0, 512, 704)),  # A4
+        ((640, 640), (0, 0, 512, 704)),  # a page that its publisher squashed
+        ((1080, 1920), (0, 0, 512, 704)),  # a phone's photo, 16:9
+        ((1754, 1240), (0, 171, 512, 362)),  # A4 on its side: 512/1754 of the height
+        ((400, 1600), (168, 0, 176, 704)),  # a receipt: 704/1600 of the width
+    ],
+)
+def test_upright_pages_fill_an_upright_input_and_others_keep_their_shape(preprocess, size, box):
+    assert preprocess.letterbox(*size, preprocess.Fit(512, 704, "upright")) == box
+
+
+def test_a_letterbox_in_an_input_that_is_no_square(preprocess):
+    fit = preprocess.Fit(512, 704)
+    assert preprocess.letterbox(1024, 1024, fit) == (0, 96, 512, 512)
+    assert preprocess.letterbox(512, 1408, fit) == (128, 0, 256, 704)
+    pixels = preprocess.to_pixels(np.zeros((1408, 512), np.uint8), (128, 0, 256, 704), fit)
+    assert pixels.shape == (1, 704, 512, 3)
+    assert [set(np.unique(part)) for part in np.split(pixels, [128, 384], axis=2)] == [
+        {114}, {0}, {114},
+    ]  # fmt: skip
+
+
+def test_a_stretched_box_comes_back_with_a_scale_for_each_direction(postprocess):
+    # 1024 x 704 shown as 512 x 704: x doubles, y stays
+    letterbox, page_size = np.array([0, 0, 512, 704], np.float32), np.array([1024, 704])
+    (box,) = postprocess.to_page(np.array([[10, 20, 30, 50.0]]), letterbox, page_size)
+    assert box.tolist() == [20, 20, 60, 50]
 
 
 def test_planes_are_the_same_pixels_between_0_and_1(preprocess):
     page = np.zeros((4, 8, 3), np.uint8)
     page[..., 2] = 51  # blue
-    planes = preprocess.to_pixels(page, (0, 2, 8, 4), preprocess.Fit(8, planes=True))
+    planes = preprocess.to_pixels(page, (0, 2, 8, 4), preprocess.Fit(8, 8, planes=True))
     assert (planes.shape, planes.dtype) == ((1, 3, 8, 8), np.float32)
     np.testing.assert_allclose(planes[0, :, 4, 4], [0, 0, 0.2], atol=1e-6)
     np.testing.assert_allclose(planes[0, :, 0, 0], 114 / 255, atol=1e-6)
@@ -94,15 +126,18 @@ def test_planes_are_the_same_pixels_between_0_and_1(preprocess):
 def test_the_config_says_how_each_output_is_made(preprocess):
     outputs = [
         {"name": "pixels", "data_type": "TYPE_UINT8", "dims": ["1", "640", "640", "3"]},
-        {"name": "pixels_a", "data_type": "TYPE_FP32", "dims": ["1", "3", "96", "96"]},
+        {"name": "pixels_a", "data_type": "TYPE_FP32", "dims": ["1", "3", "96", "64"]},
         {"name": "pixels_b", "data_type": "TYPE_UINT8", "dims": ["1", "1333", "1333", "3"]},
+        {"name": "pixels_c", "data_type": "TYPE_UINT8", "dims": ["1", "704", "512", "3"]},
         {"name": "page_size", "data_type": "TYPE_INT32", "dims": ["2"]},
     ]
-    ways = {"fit_a": {"string_value": "stretch"}, "fit_b": {"string_value": "corner 800"}}
-    assert preprocess.fits_of({"output": outputs, "parameters": ways}) == {
-        "": preprocess.Fit(640),
-        "_a": preprocess.Fit(96, "stretch", planes=True),
-        "_b": preprocess.Fit(1333, "corner", 800),
+    ways = {"fit_a": "stretch", "fit_b": "corner 800", "fit_c": "upright"}
+    parameters = {name: {"string_value": way} for name, way in ways.items()}
+    assert preprocess.fits_of({"output": outputs, "parameters": parameters}) == {
+        "": preprocess.Fit(640, 640),
+        "_a": preprocess.Fit(64, 96, "stretch", planes=True),
+        "_b": preprocess.Fit(1333, 1333, "corner", 800),
+        "_c": preprocess.Fit(512, 704, "upright"),
     }
 
 

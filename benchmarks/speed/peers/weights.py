@@ -37,7 +37,9 @@ def write(out: Path, checkpoint: Path | None) -> None:
     to_graph(detector, out / SERVED)
     copy = out / "copy.pt"  # ultralytics writes beside the checkpoint
     copy.write_bytes(source.read_bytes())
-    usual = YOLO(copy).export(format="onnx", imgsz=detector.fit.side, verbose=False)
+    usual = YOLO(copy).export(
+        format="onnx", imgsz=[detector.fit.height, detector.fit.width], verbose=False
+    )
     Path(usual).rename(out / USUAL)
 
 

@@ -1,7 +1,7 @@
 """document_preprocess: encoded page -> input of any detector in the repository.
 
 image      STRING [1]               an image file, or its base64 text
-pixels     UINT8 [1, S, S, 3]       RGB, the page centred on grey; scaling lives in the graph
+pixels     UINT8 [1, H, W, 3]       RGB, the page centred on grey; scaling lives in the graph
 letterbox  FP32 [4]                 pad_x, pad_y, width, height of the page in `pixels`
 page_size  INT32 [2]                width, height of the page that was sent, upright
 page_count INT32 [1]                pages in the file, over 1 in a TIFF alone
@@ -9,8 +9,8 @@ page_count INT32 [1]                pages in the file, over 1 in a TIFF alone
 The request parameter `page`, from 1, chooses the page; without it, it is the first.
 
 A detector that wants another size or way has two more outputs in config.pbtxt, `pixels_X` and
-`letterbox_X`, and the parameter `fit_X`: letterbox, stretch, corner, or corner and the pixels of
-the shorter side. FP32 [1, 3, S, S] is RGB in [0, 1]. A request is given what its ensemble takes.
+`letterbox_X`, and the parameter `fit_X`: a way of fit.py, or corner and the pixels of the shorter
+side. FP32 [1, 3, H, W] is RGB in [0, 1]. A request is given what its ensemble takes.
 """
 
 import json
@@ -31,8 +31,8 @@ def fits_of(config: dict) -> dict[str, Fit]:
         asked = config.get("parameters", {}).get(f"fit{suffix}", {"string_value": "letterbox"})
         way, *shortest = asked["string_value"].split()
         planes = output["data_type"] == "TYPE_FP32"
-        side = int(output["dims"][2])  # of [1, S, S, 3] and [1, 3, S, S]
-        fits[suffix] = Fit(side, way, int(shortest[0]) if shortest else 0, planes)
+        height, width = map(int, output["dims"][2:] if planes else output["dims"][1:3])
+        fits[suffix] = Fit(width, height, way, int(shortest[0]) if shortest else 0, planes)
     return fits
 
 

@@ -34,7 +34,7 @@ def test_weights_and_statistics_are_the_mean_and_its_makers_are_named(tmp_path):
     state = made.state_dict()
     assert all((value == 3).all() for value in state.values() if value.is_floating_point())
     assert state["model.0.bn.num_batches_tracked"] == 1
-    assert load(tmp_path / "mean" / "weights" / "last.pt").fit.side == 64
+    assert load(tmp_path / "mean" / "weights" / "last.pt").fit.width == 64
     assert run_of(tmp_path / "mean" / "weights" / "last.pt") == {
         "command": "python -m training.detector.mean",
         "recipe": {"mean_of": [{"seed": 1}, *[{"seed": 2, "weights": {"seed": 1}}] * 2]},
