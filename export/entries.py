@@ -76,6 +76,7 @@ def settings_of(card: dict) -> dict[str, str]:
         "max_detections": str(limits["max_detections"]),
         **iou,
         **{f"confidence_{name}": str(at) for name, at in limits["confidence"].items()},
+        **{f"review_{name}": str(at) for name, at in limits.get("review", {}).items()},
     }
 
 

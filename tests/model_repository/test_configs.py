@@ -84,6 +84,7 @@ def test_the_detectors_settings_are_those_of_its_newest_model_card():
     assert settings.pop("classes").split(",") == card["classes"]
     assert settings.pop("head") == card.get("head", "grid")
     chosen = {f"confidence_{name}": at for name, at in card["thresholds"]["confidence"].items()}
+    chosen |= {f"review_{name}": at for name, at in card["thresholds"].get("review", {}).items()}
     chosen |= {name: card["thresholds"][name] for name in ("iou", "max_detections")}
     assert {name: float(value) for name, value in settings.items()} == chosen
 

@@ -163,9 +163,9 @@ def test_a_query_stands_for_one_class_in_detr_and_for_each_in_conditional_detr(p
 
 
 def test_overlap_is_no_parameter_of_a_head_without_nms(postprocess):
-    limits = postprocess.Thresholds(np.array([0.4, 0.4]), None, 10)
+    accept = postprocess.Thresholds(np.array([0.4, 0.4]), None, 10)
     with pytest.raises(ValueError, match="parameter iou: unknown, known are confidence"):
-        postprocess.thresholds({"iou": 0.5}, CLASSES, limits, 300)
+        postprocess.thresholds({"iou": 0.5}, CLASSES, {"accept": accept}, 300)
 
 
 def predictions_of(xyxy, scores):
@@ -227,11 +227,18 @@ def test_only_the_best_of_max_detections_come(postprocess):
 
 def test_a_class_threshold_beats_the_common_one_beats_the_models(postprocess, defaults):
     def chosen(sent):
-        return postprocess.thresholds(sent, CLASSES, defaults, 8400).confidence.tolist()
+        points = {"accept": defaults, "review": review}
+        return postprocess.thresholds(sent, CLASSES, points, 8400).confidence.tolist()
+
+    review = defaults._replace(confidence=np.array([0.1, 0.2], np.float32))
 
     assert chosen({}) == pytest.approx([0.25, 0.4])
     assert chosen({"confidence": 0.6}) == pytest.approx([0.6, 0.6])
     assert chosen({"confidence_stamp": 0, "confidence": 0.6}) == pytest.approx([0.6, 0])
+    assert chosen({"operating_point": "review"}) == pytest.approx([0.1, 0.2])
+    assert chosen({"operating_point": "review", "confidence_stamp": 0.6}) == pytest.approx(
+        [0.1, 0.6]
+    )
     assert defaults.confidence.tolist() == pytest.approx([0.25, 0.4])  # not changed by requests
 
 
@@ -247,11 +254,46 @@ def test_a_class_threshold_beats_the_common_one_beats_the_models(postprocess, de
         ({"max_detections": 1.5}, "max_detections: 1.5, limit a whole number 1 to 8400"),
         ({"max_detections": 8401}, "max_detections: 8401, limit a whole number 1 to 8400"),
         ({"confidence_seal": 0.5}, "parameter confidence_seal: unknown, known are confidence, "),
+        ({"operating_point": "sure"}, "operating_point: 'sure', known are accept"),
+        ({"operating_point": 0.5}, "operating_point: 0.5, known are accept"),
+        ({"operating_point": "review"}, "operating_point: 'review', known are accept"),
     ],
 )
 def test_a_bad_threshold_is_refused_by_name_value_and_limit(postprocess, defaults, sent, reason):
     with pytest.raises(ValueError, match=reason.replace("(", r"\(")):
-        postprocess.thresholds(sent, CLASSES, defaults, 8400)
+        postprocess.thresholds(sent, CLASSES, {"accept": defaults}, 8400)
+
+
+CONFIGURED = {
+    "head": "grid", "iou": "0.5", "max_detections": "300",
+    "confidence_signature": "0.6", "confidence_stamp": "0.7",
+}  # fmt: skip
+
+
+def test_operating_points_are_those_of_the_config(postprocess):
+    (accept,) = postprocess.operating_points(CONFIGURED, CLASSES).values()
+    assert accept.confidence.tolist() == pytest.approx([0.6, 0.7])
+    assert (accept.iou, accept.max_detections) == (0.5, 300)
+    lower = {"review_signature": "0.1", "review_stamp": "0.2"}
+    points = postprocess.operating_points(CONFIGURED | lower, CLASSES)
+    assert points["review"].confidence.tolist() == pytest.approx([0.1, 0.2])
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"confidence_stamp": "-1"}, "confidence_stamp: -1.0, limit a number 0 to 1"),
+        ({"confidence_stamp": "nan"}, "confidence_stamp: nan, limit a number 0 to 1"),
+        ({"confidence_stamp": "0"}, "confidence_stamp: '0', limit over 0"),
+        ({"confidence_stamp": "high"}, "confidence_stamp: 'high', a number is needed"),
+        ({"review_stamp": "0.2"}, "review_signature: None, a number is needed"),
+        ({"iou": "1.5"}, "iou: 1.5, limit a number 0 to 1"),
+        ({"max_detections": "0"}, "max_detections: '0', limit a whole number from 1"),
+    ],
+)
+def test_a_config_that_no_request_could_ask_for_is_refused(postprocess, settings, reason):
+    with pytest.raises(ValueError, match=f"parameter {reason}"):
+        postprocess.operating_points(CONFIGURED | settings, CLASSES)
 
 
 def test_the_reader_takes_the_likeliest_digits_and_their_softmax(step):

@@ -10,10 +10,11 @@ labels       STRING [N]
 page_size    INT32 [2]           these two as they came: Triton 24.10 fails a request for outputs
 page_count   INT32 [1]           of an ensemble's earlier step alone, so the last gives them all
 
-Request parameters: confidence (all classes), confidence_<class>, max_detections, and iou where the
-head is a grid; `page` is document_preprocess's. Those left out come from config.pbtxt, which export
-fills from the model card, like `head` and `classes`. Each detector has such a step, with settings
-of its own and this same code.
+Request parameters: operating_point (accept, or the lower review), confidence (all classes) and
+confidence_<class>, which beat it, max_detections, and iou where the head is a grid; `page` is
+document_preprocess's. Those left out come from config.pbtxt, which export fills from the model
+card: accept is confidence_<class> there, review is review_<class>. Each detector has such a step,
+with settings of its own and this same code.
 """
 
 import json
@@ -23,16 +24,49 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 from heads import Thresholds, to_page
 
+POINTS = {"accept": "confidence", "review": "review"}  # what begins their names in config.pbtxt
 KINDS = ("grid", "end2end", "queries", "query_classes")  # functions of heads.py
 
 
-def thresholds(sent: dict, classes: list[str], defaults: Thresholds, rows: int) -> Thresholds:
-    """`defaults` with the request's parameters put over them.
+def operating_points(parameters: dict[str, str], classes: list[str]) -> dict[str, Thresholds]:
+    """The thresholds in config.pbtxt by the name of their point; review only where it is there.
 
-    Raises ValueError for an unknown parameter, a confidence or iou that is no number in [0, 1],
-    a max_detections that is no whole number in [1, rows].
+    Raises ValueError for one that is missing or no number in (0, 1], and for an overlap or a number
+    of boxes that is none.
     """
-    known = ["confidence", *(f"confidence_{name}" for name in classes), "max_detections", "page"]
+    iou = None
+    if parameters["head"] == "grid":
+        iou = _fraction("iou", _number("iou", parameters.get("iou")))
+    most = parameters.get("max_detections", "")
+    if not most.isdigit() or int(most) < 1:
+        raise ValueError(f"parameter max_detections: {most!r}, limit a whole number from 1")
+    points = {}
+    for point, begin in POINTS.items():
+        names = [f"{begin}_{name}" for name in classes]
+        if point == "review" and not any(name in parameters for name in names):
+            continue
+        lowest = [_fraction(name, _number(name, parameters.get(name))) for name in names]
+        for name, value in zip(names, lowest, strict=True):
+            if value == 0:  # every anchor would be answered
+                raise ValueError(f"parameter {name}: {parameters[name]!r}, limit over 0")
+        points[point] = Thresholds(np.array(lowest, np.float32), iou, int(most))
+    return points
+
+
+def thresholds(
+    sent: dict, classes: list[str], points: dict[str, Thresholds], rows: int
+) -> Thresholds:
+    """Those of the operating point, with the request's parameters put over them.
+
+    Raises ValueError for an unknown parameter or point, a confidence or iou that is no number in
+    [0, 1], a max_detections that is no whole number in [1, rows].
+    """
+    point = sent.get("operating_point", "accept")
+    if point not in points:
+        raise ValueError(f"parameter operating_point: {point!r}, known are {', '.join(points)}")
+    defaults = points[point]
+    known = ["confidence", *(f"confidence_{name}" for name in classes)]
+    known += ["operating_point", "max_detections", "page"]
     if defaults.iou is not None:
         known.append("iou")
     for name in sent:
@@ -49,6 +83,13 @@ def thresholds(sent: dict, classes: list[str], defaults: Thresholds, rows: int) 
     if isinstance(most, bool) or not isinstance(most, int) or not 1 <= most <= rows:
         raise ValueError(f"parameter max_detections: {most!r}, limit a whole number 1 to {rows}")
     return Thresholds(confidence, iou, most)
+
+
+def _number(name: str, text: str | None) -> float:
+    try:
+        return float(text)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"parameter {name}: {text!r}, a number is needed") from error
 
 
 def _fraction(name: str, value) -> float:
@@ -70,11 +111,10 @@ class TritonPythonModel:
         self.anchors_last = parameters["head"] == "grid"
         self.classes = parameters["classes"].split(",")
         self.labels = np.array(self.classes, np.object_)
-        self.defaults = Thresholds(
-            np.array([parameters[f"confidence_{name}"] for name in self.classes], np.float32),
-            float(parameters["iou"]) if self.anchors_last else None,
-            int(parameters["max_detections"]),
-        )
+        try:
+            self.points = operating_points(parameters, self.classes)
+        except ValueError as error:
+            raise pb_utils.TritonModelException(f"config.pbtxt: {error}") from error
 
     def execute(self, requests):
         return [self.respond(request) for request in requests]
@@ -88,7 +128,7 @@ class TritonPythonModel:
         sent = json.loads(request.parameters() or "{}")
         rows = predictions.shape[2 if self.anchors_last else 1]
         try:
-            limits = thresholds(sent, self.classes, self.defaults, rows)
+            limits = thresholds(sent, self.classes, self.points, rows)
         except ValueError as error:
             refusal = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
             return pb_utils.InferenceResponse([], refusal)
