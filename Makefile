@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check -q
 UV := $(VENV)/bin/uv pip install -q --python $(VENV)/bin/python
-CODE := server backends model_repository client export training benchmarks examples tests
+CODE := server backends model_repository inprocess client export training benchmarks examples tests
 
 .PHONY: help demo serve test programs lint format train-captcha train-detector compare-detectors \
 	bench bench-ui bench-check clean
@@ -31,7 +31,7 @@ programs:  # that some tests run; who may not install them is told by the tests 
 lint: $(VENV)/test  ## ruff and mypy
 	$(VENV)/bin/ruff check $(CODE)
 	$(VENV)/bin/ruff format --check $(CODE)
-	$(VENV)/bin/mypy server client/countersign export training benchmarks examples
+	$(VENV)/bin/mypy server inprocess client/countersign export training benchmarks examples
 
 format: $(VENV)/test  ## let ruff rewrite the code
 	$(VENV)/bin/ruff check --fix $(CODE)

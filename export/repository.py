@@ -7,15 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from google.protobuf import text_format
-from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-
-def read_config(path: Path) -> ModelConfig:
-    """The config.pbtxt as Triton's own message. ValueError with the line if it does not parse."""
-    try:
-        return text_format.Parse(path.read_text(), ModelConfig())
-    except text_format.ParseError as error:
-        raise ValueError(f"{path}: {error}") from error
+from inprocess.repository import read_config
 
 
 def set_parameters(path: Path, parameters: dict[str, str]) -> None:

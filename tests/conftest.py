@@ -8,11 +8,12 @@ from types import ModuleType
 
 import pytest
 
-from benchmarks.in_process import load_step
 from countersign import Client
+from inprocess.model import load_module
 from server import Settings, Triton
 
 ROOT = Path(__file__).resolve().parents[1]
+REPOSITORY = ROOT / "model_repository"
 SAMPLES = ROOT / "server" / "samples"
 PROGRAMS = dict(
     line.split()
@@ -64,7 +65,7 @@ def client(server: Triton, request: pytest.FixtureRequest) -> Iterator[Client]:
 @pytest.fixture(scope="session")
 def step() -> Callable[[str], ModuleType]:
     """Loads a Python step's model.py by its model's name, as Triton's stub does."""
-    return load_step
+    return lambda name: load_module(REPOSITORY / name / "1" / "model.py")
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,7 @@ from export import checkpoints, detector, entries
 from export.repository import read_config
 from export.rollback import roll_back
 from export.steps import fit
+from inprocess import Detector
 from server import Settings, Triton
 from training.detector.labels import Labelled
 
@@ -169,6 +170,17 @@ def test_served_boxes_are_those_of_the_framework(client, sources, pages, name):
         assert unmatched(theirs, served) == []
         assert unmatched(served, theirs) == []
         assert found.page_size == page.size
+
+
+@pytest.mark.parametrize("name", [*ULTRALYTICS, *DETRS, *ONNX])
+def test_one_process_answers_as_the_server_does(client, repository, pages, name):
+    alone = Detector(repository, name, precision="f32")
+    for page in pages:
+        served = client.detect(page.path, confidence=ASKED, model=name)
+        found = alone.detect(page.path.read_bytes(), confidence=ASKED)
+        np.testing.assert_array_equal(found["boxes"], served.boxes)
+        np.testing.assert_array_equal(found["scores"], served.scores)
+        assert tuple(found["labels"]) == served.labels
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
