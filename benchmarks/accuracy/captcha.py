@@ -18,9 +18,10 @@ import matplotlib
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.in_process import REPOSITORY, captcha_reader
 from benchmarks.machine import command, machine
 from countersign import Client, Reading
+from inprocess import Reader
+from server import Settings
 from training.captcha.images import named_labels
 
 matplotlib.use("Agg")
@@ -221,7 +222,9 @@ def main() -> None:
     parser.add_argument("--images", type=Path, required=True, nargs="+", help="labelled folders")
     parser.add_argument("--out", type=Path, required=True, help="folder of the report")
     parser.add_argument("--url", default="127.0.0.1:8001", help="the server's gRPC address")
-    parser.add_argument("--repository", type=Path, default=REPOSITORY, help="what it serves")
+    parser.add_argument(
+        "--repository", type=Path, default=Settings().repository, help="what it serves"
+    )
     args = parser.parse_args()
     labels = {
         folder / name: label
@@ -233,7 +236,7 @@ def main() -> None:
             parser.error(f"{args.url} tells no operating point: captcha_postprocess min_confidence")
         found = report(measure(client.read, labels))
         few = [path.read_bytes() for path in list(labels)[:200]]
-        found["latency"] = compare_latency(client.read, captcha_reader(args.repository), few)
+        found["latency"] = compare_latency(client.read, Reader(args.repository).read, few)
     found |= {"command": command(), "machine": machine()}
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "captcha.json").write_text(json.dumps(found, indent=2) + "\n")

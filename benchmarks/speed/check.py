@@ -26,15 +26,16 @@ import numpy as np
 import openvino as ov
 from openvino import opset8
 
-from benchmarks.in_process import REPOSITORY, captcha_reader, document_detector
 from benchmarks.machine import cpu_model, machine
 from benchmarks.speed import make_corpus
 from benchmarks.speed.limit import Workers, read, timed
 from benchmarks.speed.server_cost import STEPS, step_ms, step_times
 from benchmarks.speed.verdicts import Rows, Verdict, against_baseline, against_targets, read_targets
 from countersign import Client
+from inprocess import Detector, Reader
 from server import Settings, Triton
 
+REPOSITORY = Settings().repository
 BASELINE = Path(__file__).with_name("baseline.json")
 CORPUS = Path("runs/corpus")
 BLOCKS = 14
@@ -110,7 +111,7 @@ class Bench:
     def __init__(self, server: Triton, client: Client, folder: Path, seconds: float) -> None:
         self.server, self.client, self.seconds = server, client, seconds
         self.pages, self.captchas = read(folder, PAGE), read(folder, "captcha")
-        self.detect, self.read = document_detector(), captcha_reader()
+        self.detector, self.reader = Detector(REPOSITORY), Reader(REPOSITORY)
         self.yardstick = yardstick()
 
     def block(self, pages: Workers, captchas: Workers) -> dict[str, float]:
@@ -121,7 +122,7 @@ class Bench:
         page = p50(self.client.detect, self.pages, part)
         captcha = p50(self.client.read, self.captchas, part / 2)
         steps = step_ms(before, step_times(self.server.http_url))
-        alone = p50(self.detect, self.pages, part)
+        alone = p50(self.detector.detect, self.pages, part)
         yard.append(p50(self.yardstick, [None], part / 3))
         rate = client_rate(self.client, self.pages, False, 2 * part)
         limit = pages.throughput(self.pages, 2 * part)

@@ -13,28 +13,30 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.in_process import (
-    captcha_reader,
-    chained,
-    detector_stages,
-    document_detector,
-    newest_ir,
-    openvino_model,
-)
 from benchmarks.speed import corpus
-from benchmarks.speed.load import percentiles
+from benchmarks.speed.records import Latency, Limit, Rate, Speed, Together
+from inprocess import Detector, Reader
+from inprocess.ensemble import Ensemble
+from inprocess.repository import newest_version
+from server import Settings
 
-ONE_THREAD = {"INFERENCE_NUM_THREADS": "1", "ENABLE_CPU_PINNING": "NO"}
 WARM_UP = 3  # files
 
 
-def bare(graph: Path, hint: str, seconds: int) -> dict[str, float]:
-    """OpenVINO's benchmark_app on a graph: median latency in ms, and inferences a second.
+def newest_ir(model: str) -> Path:
+    """model.xml of the version of a shipped model that Triton serves."""
+    folder = Settings().repository / model
+    return folder / str(newest_version(folder)) / "model.xml"
+
+
+def bare(graph: Path, hint: str, seconds: int) -> Rate:
+    """OpenVINO's benchmark_app on a graph.
 
     `hint` is latency (one at a time) or throughput. RuntimeError with its words if it fails.
     """
@@ -49,10 +51,7 @@ def bare(graph: Path, hint: str, seconds: int) -> dict[str, float]:
             raise RuntimeError(f"benchmark_app: {done.stdout[-1000:]}{done.stderr[-1000:]}")
         found = json.loads((Path(folder) / "benchmark_report.json").read_text())
     rows = found["execution_results"]
-    return {
-        "p50_ms": float(rows["latency (ms)"]),
-        "throughput": float(rows["throughput"]),
-    }
+    return Rate(p50_ms=float(rows["latency (ms)"]), throughput=float(rows["throughput"]))
 
 
 def timed(work: Callable[[Any], Any], values: Sequence[Any], seconds: float) -> np.ndarray:
@@ -69,28 +68,26 @@ def timed(work: Callable[[Any], Any], values: Sequence[Any], seconds: float) -> 
     return np.array(times)
 
 
-def stage_times(
-    stages: dict[str, Callable[[Any], Any]], images: Sequence[bytes], seconds: float
-) -> dict[str, float]:
-    """Median ms of each stage when pages go through them one at a time."""
-    chained(stages)(images[0])
-    times: dict[str, list[float]] = {name: [] for name in stages}
+def steps_alone(ensemble: Ensemble, images: Sequence[bytes], seconds: float) -> dict[str, float]:
+    """Median ms of each step when files go through them one at a time in this process."""
+    ensemble.answer(images[0], {})
+    times: dict[str, list[float]] = {name: [] for name in ensemble.steps}
     end = time.perf_counter() + seconds
-    while time.perf_counter() < end or not times["decode"]:
-        value: Any = images[len(times["decode"]) % len(images)]
-        for name, stage in stages.items():
+    done = 0
+    while time.perf_counter() < end or not done:
+        tensors = {"image": np.array([images[done % len(images)]], np.object_)}
+        for name, step in ensemble.steps.items():
             start = time.perf_counter()
-            value = stage(value)
+            tensors |= step(tensors, {})
             times[name].append((time.perf_counter() - start) * 1000)
-    return {name: float(np.median(own)) for name, own in times.items()}
+        done += 1
+    return {name: float(np.median(taken)) for name, taken in times.items()}
 
 
-def one_at_a_time(
-    work: Callable[[bytes], Any], images: Sequence[bytes], seconds: float
-) -> dict[str, Any]:
-    """Latency of a file's whole work in this process, as `percentiles`, and files a second."""
+def one_at_a_time(work: Callable[[bytes], Any], images: Sequence[bytes], seconds: float) -> Speed:
+    """A file's whole work in this process."""
     times = timed(work, images, seconds)
-    return {"latency_ms": percentiles(times), "throughput": 1000 / float(times.mean())}
+    return Speed(Latency.of(times), 1000 / float(times.mean()))
 
 
 class Workers:
@@ -119,8 +116,9 @@ _work: Callable[[bytes], Any] | None = None  # of a worker process
 
 def _start_worker(captcha: bool) -> None:
     global _work
+    repository = Settings().repository
     _work = (
-        captcha_reader(settings=ONE_THREAD) if captcha else document_detector(settings=ONE_THREAD)
+        Reader(repository, threads=1).read if captcha else Detector(repository, threads=1).detect
     )
 
 
@@ -157,30 +155,28 @@ def read(folder: Path, kind: str) -> list[bytes]:
     return [(folder / sample.name).read_bytes() for sample in corpus.load(folder, kind)]
 
 
-def measure(folder: Path, kinds: Sequence[str], seconds: int) -> dict[str, Any]:
+def measure(folder: Path, kinds: Sequence[str], seconds: int) -> Limit:
     """The limits for each kind of file, and those of the bare graphs."""
-    found: dict[str, Any] = {"bare": {}, "in_process": {}, "workers": {}}
-    for model in ("document_yolo", "captcha_heads"):
-        graph = newest_ir(model)
-        found["bare"][model] = {
-            hint: bare(graph, hint, seconds) for hint in ("latency", "throughput")
-        }
-    stages = detector_stages(openvino_model(newest_ir("document_yolo")))
-    pages = [kind for kind in kinds if kind != "captcha"]
-    for kind in pages:
-        images = read(folder, kind)
-        found["in_process"][kind] = one_at_a_time(chained(stages), images, seconds)
-        found["in_process"][kind]["stages_ms"] = stage_times(stages, images, seconds)
-    if "captcha" in kinds:
-        images = read(folder, "captcha")
-        found["in_process"]["captcha"] = one_at_a_time(captcha_reader(), images, seconds)
-    for group, captcha in ((pages, False), ([k for k in kinds if k == "captcha"], True)):
-        if group:
-            with Workers(captcha) as workers:
-                for kind in group:
-                    rate = workers.throughput(read(folder, kind), seconds)
-                    found["workers"][kind] = {"throughput": rate, "workers": workers.count}
-    return found
+    repository = Settings().repository
+    graphs = {model: newest_ir(model) for model in ("document_yolo", "captcha_heads")}
+    images = {kind: read(folder, kind) for kind in kinds}
+    pages, captchas = ([k for k in kinds if (k == "captcha") == wanted] for wanted in (False, True))
+    limit = Limit(
+        latency={model: bare(graph, "latency", seconds) for model, graph in graphs.items()},
+        throughput={model: bare(graph, "throughput", seconds) for model, graph in graphs.items()},
+    )
+    detector, reader = Detector(repository), Reader(repository)
+    for kind in kinds:
+        work = reader.read if kind == "captcha" else detector.detect
+        ensemble = reader.ensemble if kind == "captcha" else detector.ensemble
+        limit.in_process[kind] = one_at_a_time(work, images[kind], seconds)
+        limit.steps_ms[kind] = steps_alone(ensemble, images[kind], seconds)
+    for group in filter(None, (pages, captchas)):
+        with Workers(captcha=group is captchas) as workers:
+            for kind in group:
+                rate = workers.throughput(images[kind], seconds)
+                limit.workers[kind] = Together(rate, workers.count)
+    return limit
 
 
 def main() -> None:
@@ -189,7 +185,7 @@ def main() -> None:
     parser.add_argument("--kind", choices=corpus.SHARES, nargs="+", default=list(corpus.SHARES))
     parser.add_argument("--seconds", type=int, default=10, help="of each measurement")
     args = parser.parse_args()
-    print(json.dumps(measure(args.corpus, args.kind, args.seconds), indent=2))
+    print(json.dumps(asdict(measure(args.corpus, args.kind, args.seconds)), indent=2))
 
 
 if __name__ == "__main__":

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.speed.corpus import MIX
+from benchmarks.speed.records import Figures, Latency
 from server.settings import ROOT
 
 WARM_UP = 0.2  # share of a run's time that is left out of its figures
 STOP_TIMEOUT_S = 60  # for answers under way when the time is up
-PERCENTILES = (50, 90, 95, 99)
 
 Row = tuple[str, float, float, str]  # kind, due (s), latency (ms), what went wrong
 
@@ -33,8 +33,8 @@ class Load:
     checked: bool = True  # a wrong answer is a failure
 
 
-def run(load: Load, url: str, corpus: Path) -> dict:
-    """The figures of one run against `url` (host:port), as `figures` and the client's CPU time.
+def run(load: Load, url: str, corpus: Path) -> Figures:
+    """The figures of one run against `url` (host:port).
 
     RuntimeError with locust's last words if it ran no request.
     """
@@ -51,9 +51,7 @@ def run(load: Load, url: str, corpus: Path) -> dict:
         if not records.exists():
             raise RuntimeError(f"locust, exit {done.returncode}: {done.stderr[-2000:]}")
         found = json.loads(records.read_text())
-    return figures(found["requests"]) | {
-        "client_cpu_ms": found["client_cpu_s"] * 1000 / len(found["requests"])
-    }
+    return figures(found["requests"], found["client_cpu_s"])
 
 
 def command_line(load: Load, url: str, corpus: Path, records: Path) -> list[str]:
@@ -79,12 +77,13 @@ def command_line(load: Load, url: str, corpus: Path, records: Path) -> list[str]
     return [sys.executable, "-m", "locust", *flags, *words, loop]
 
 
-def figures(requests: Sequence[Row]) -> dict:
-    """Latency percentiles in ms, right answers a second, and failures, after the warm-up.
+def figures(requests: Sequence[Row], client_cpu_s: float) -> Figures:
+    """What the requests came to after the warm-up; `client_cpu_s` is the load generator's.
 
     Requests count if they were due after WARM_UP of the time between the first and the last;
     answers a second are those that came in the rest of that time. ValueError under two requests.
     """
+    kinds = np.array([row[0] for row in requests])
     due = np.array([row[1] for row in requests])
     latency = np.array([row[2] for row in requests])
     right = np.array([not row[3] for row in requests])
@@ -95,22 +94,16 @@ def figures(requests: Sequence[Row]) -> dict:
     came = due + latency / 1000
     in_time = right & (came >= begin) & (came <= end)
     wrong = [row[3] for row in requests if row[3]]
-    return {
-        "all_requests": len(requests),  # with the warm-up's
-        "requests": int(counted.sum()),
-        "throughput": float(in_time.sum() / (end - begin)),
-        "failures": len(wrong),
-        "first_failure": wrong[0] if wrong else "",
-        "latency_ms": percentiles(latency[counted]),
-        "by_kind": {
-            kind: percentiles(latency[counted & (kinds == kind)])
-            for kinds in [np.array([row[0] for row in requests])]
+    return Figures(
+        all_requests=len(requests),
+        requests=int(counted.sum()),
+        throughput=float(in_time.sum() / (end - begin)),
+        failures=len(wrong),
+        first_failure=wrong[0] if wrong else "",
+        latency=Latency.of(latency[counted]),
+        by_kind={
+            kind: Latency.of(latency[counted & (kinds == kind)])
             for kind in sorted(set(kinds[counted].tolist()))
         },
-    }
-
-
-def percentiles(values: np.ndarray) -> dict[str, float]:
-    """{"p50": ..., "p99": ...} of at least one value."""
-    found = np.percentile(values, PERCENTILES).tolist()
-    return {f"p{name}": value for name, value in zip(PERCENTILES, found, strict=True)}
+        client_cpu_ms=client_cpu_s * 1000 / len(requests),
+    )

@@ -17,8 +17,11 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from benchmarks.in_process import Found, captcha_reader, document_detector, step_parameters
 from benchmarks.speed.corpus import SCORE_GAP, SHARES, Box, Sample, save
+from inprocess import Detector, Reader
+from inprocess.model import Tensors
+from inprocess.repository import parameters
+from server import Settings
 from training.captcha import generate
 from training.detector import scan
 from training.detector.pages import samples
@@ -96,9 +99,9 @@ DRAWN: dict[str, tuple[str, Callable[[int, int], bytes]]] = {
 }
 
 
-def expected(found: Found, thresholds: dict[str, float]) -> tuple[Box, ...]:
+def expected(found: Tensors, thresholds: dict[str, float]) -> tuple[Box, ...]:
     """The boxes of one page, found with lowered thresholds."""
-    rows = zip(found.labels, found.scores.tolist(), found.boxes.tolist(), strict=True)
+    rows = zip(*(found[name].tolist() for name in ("labels", "scores", "boxes")), strict=True)
     return tuple(
         Box(label, score, tuple(xyxy), score >= thresholds[label] + SCORE_GAP)
         for label, score, xyxy in rows
@@ -107,14 +110,17 @@ def expected(found: Found, thresholds: dict[str, float]) -> tuple[Box, ...]:
 
 def answerer() -> Callable[[str, str, bytes], Sample]:
     """Says of a file's name, kind and bytes what is right, by the served weights."""
-    read, detect = captcha_reader(), document_detector(slack=SCORE_GAP)
-    own = step_parameters("document_postprocess")
-    thresholds = {name: float(own[f"confidence_{name}"]) for name in own["classes"].split(",")}
+    repository = Settings().repository
+    detector, reader = Detector(repository), Reader(repository)
+    settings = parameters(repository / "document_postprocess")
+    classes = settings["classes"].split(",")
+    thresholds = {name: float(settings[f"confidence_{name}"]) for name in classes}
+    lowered = {f"confidence_{name}": max(0.0, thresholds[name] - SCORE_GAP) for name in classes}
 
     def answer(name: str, kind: str, image: bytes) -> Sample:
         if kind == "captcha":
-            return Sample(name, kind, text=read(image))
-        return Sample(name, kind, boxes=expected(detect(image), thresholds))
+            return Sample(name, kind, text=str(reader.read(image)["text"][0]))
+        return Sample(name, kind, boxes=expected(detector.detect(image, **lowered), thresholds))
 
     return answer
 

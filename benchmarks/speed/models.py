@@ -13,6 +13,7 @@ import json
 import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
 
 from benchmarks.machine import command, machine
 from benchmarks.speed.limit import timed
-from benchmarks.speed.load import percentiles
+from benchmarks.speed.records import Latency
 from export.checkpoints import load
 from export.detector import ignored, to_graph
 
@@ -108,8 +109,18 @@ def inputs(graph: ov.Model, rng: np.random.Generator) -> dict[str, np.ndarray]:
     return {"pixels": noise} | ({"letterbox": box} if len(graph.inputs) > 1 else {})
 
 
-def measure(name: str, folder: Path, seconds: float, rounds: int) -> dict[str, dict]:
-    """Latency in ms of each precision, as `percentiles`, from turns of `seconds` each."""
+@dataclass(frozen=True)
+class Candidate:
+    """One network's figures."""
+
+    model: str
+    published_map50: float | None
+    weights_mb: float  # as FP16
+    latency: dict[str, Latency]  # by precision
+
+
+def measure(name: str, folder: Path, seconds: float, rounds: int) -> Candidate:
+    """Times each precision in turns of `seconds`."""
     rng = np.random.default_rng(0)
     core, runs = ov.Core(), {}
     times: defaultdict[str, list[float]] = defaultdict(list)
@@ -123,34 +134,42 @@ def measure(name: str, folder: Path, seconds: float, rounds: int) -> dict[str, d
     for _ in range(rounds):
         for precision, (infer, page) in runs.items():
             times[precision].extend(timed(infer, [page], seconds))
-    return {precision: percentiles(np.array(own)) for precision, own in times.items()}
+    return Candidate(
+        model=name,
+        published_map50=PUBLISHED[name],
+        weights_mb=(folder / f"{name}.float.bin").stat().st_size / 1e6,
+        latency={precision: Latency.of(taken) for precision, taken in times.items()},
+    )
 
 
-def table(rows: Sequence[dict]) -> str:
+def table(candidates: Sequence[Candidate]) -> str:
     """The figures in Markdown, the quickest first."""
     lines = [
         "| | published mAP50 | f32 | default precision | INT8 | weights as FP16 |",
         "|---|---|---|---|---|---|",
     ]
-    for row in sorted(rows, key=lambda row: row["latency_ms"]["default"]["p50"]):
-        accuracy = f"{row['published_map50']:.3f}" if row["published_map50"] else "not published"
-        cells = (f"{row['latency_ms'][precision]['p50']:.1f} ms" for precision in PRECISIONS)
+    for each in sorted(candidates, key=lambda each: each.latency["default"].p50):
+        accuracy = f"{each.published_map50:.3f}" if each.published_map50 else "not published"
+        cells = (f"{each.latency[precision].p50:.1f} ms" for precision in PRECISIONS)
         lines.append(
-            f"| {row['model']} | {accuracy} | {' | '.join(cells)} | {row['weights_mb']:.0f} MB |"
+            f"| {each.model} | {accuracy} | {' | '.join(cells)} | {each.weights_mb:.0f} MB |"
         )
     return "\n".join(lines) + "\n"
 
 
-def draw(rows: Sequence[dict], target: Path) -> None:
+def draw(candidates: Sequence[Candidate], target: Path) -> None:
     """Published accuracy over latency at the default precision and INT8."""
     figure, axes = pyplot.subplots(figsize=(8, 5))
     for precision, marker in (("default", "o"), ("int8", "^")):
-        known = [row for row in rows if row["published_map50"]]
-        places = [(row["latency_ms"][precision]["p50"], row["published_map50"]) for row in known]
-        axes.plot(*zip(*places, strict=True), marker, label=precision)
+        places = {
+            each.model: (each.latency[precision].p50, each.published_map50)
+            for each in candidates
+            if each.published_map50
+        }
+        axes.plot(*zip(*places.values(), strict=True), marker, label=precision)
         if precision == "default":
-            for row, place in zip(known, places, strict=True):
-                axes.annotate(row["model"], place, xytext=(5, 4), textcoords="offset points")
+            for name, place in places.items():
+                axes.annotate(name, place, xytext=(5, 4), textcoords="offset points")
     axes.set(xlabel="ms a page, network alone, median", ylabel="published mAP50")
     axes.set_xlim(left=0)
     axes.grid(alpha=0.3)
@@ -167,26 +186,22 @@ def main() -> None:
     parser.add_argument("--model", nargs="+", choices=PUBLISHED, default=list(PUBLISHED))
     parser.add_argument("--seconds", type=float, default=5, help="of a turn of one precision")
     parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args()
-    folder = given.out / "ir"
+    args = parser.parse_args()
+    folder = args.out / "ir"
     folder.mkdir(parents=True, exist_ok=True)
-    for name in given.model:
+    for name in args.model:
         print(name, flush=True)
         make(name, folder)
-    rows = [
-        {
-            "model": name,
-            "published_map50": PUBLISHED[name],
-            "weights_mb": (folder / f"{name}.float.bin").stat().st_size / 1e6,
-            "latency_ms": measure(name, folder, given.seconds, given.rounds),
-        }
-        for name in given.model
-    ]
-    report = {"models": rows, "command": command(), "machine": machine()}
-    (given.out / "models.json").write_text(json.dumps(report, indent=2) + "\n")
-    (given.out / "models.md").write_text(table(rows))
-    draw(rows, given.out / "models.png")
-    print(table(rows))
+    candidates = [measure(name, folder, args.seconds, args.rounds) for name in args.model]
+    report = {
+        "models": [asdict(each) for each in candidates],
+        "command": command(),
+        "machine": machine(),
+    }
+    (args.out / "models.json").write_text(json.dumps(report, indent=2) + "\n")
+    (args.out / "models.md").write_text(table(candidates))
+    draw(candidates, args.out / "models.png")
+    print(table(candidates))
 
 
 if __name__ == "__main__":

@@ -17,12 +17,13 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from benchmarks.machine import command, machine
 from benchmarks.speed import make_corpus
 from benchmarks.speed.load import Load, run
+from benchmarks.speed.records import Figures
 from server import Settings, Triton
 from server.cores import usable_cores
 from server.ports import free_port
@@ -75,13 +76,13 @@ def wait_for(url: str) -> None:
             time.sleep(0.05)
 
 
-def measure(corpus: Path, seconds: int) -> dict[str, dict]:
+def measure(corpus: Path, seconds: int) -> dict[str, Figures]:
     """The figures of each load, of the server alone and behind the queue."""
     load = Load(users=8, seconds=seconds)
     with Triton(Settings(http_port=0, grpc_port=0, metrics_port=0)) as server:
         alone = server.grpc_url
         found = {"8 clients, alone": run(load, alone, corpus)}
-        rate = OVERLOAD * found["8 clients, alone"]["throughput"]
+        rate = OVERLOAD * found["8 clients, alone"].throughput
         with front(server, 4 * usable_cores()) as urls:
             for name, more in {
                 f"arrivals at {OVERLOAD:.0%}": replace(load, users=1, rate=rate),
@@ -105,13 +106,13 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     make_corpus.write(args.corpus)
     found = measure(args.corpus, args.seconds)
-    report = {"loads": found, "command": command(), "machine": machine()}
+    loads = {name: asdict(figures) for name, figures in found.items()}
+    report = {"loads": loads, "command": command(), "machine": machine()}
     (args.out / "overload.json").write_text(json.dumps(report, indent=1) + "\n")
     print(f"{'':36}{'right/s':>8}{'p50, ms':>9}{'p99, ms':>9}{'failures':>9}{'requests':>9}")
-    for name, own in found.items():
-        p50, p99 = own["latency_ms"]["p50"], own["latency_ms"]["p99"]
-        figures = f"{own['throughput']:8.1f}{p50:9.0f}{p99:9.0f}"
-        print(f"{name:36}{figures}{own['failures']:9d}{own['all_requests']:9d}")
+    for name, each in found.items():
+        speed = f"{each.throughput:8.1f}{each.latency.p50:9.0f}{each.latency.p99:9.0f}"
+        print(f"{name:36}{speed}{each.failures:9d}{each.all_requests:9d}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,10 @@ from threading import Event, Thread
 
 import psutil
 
+from benchmarks.speed.records import MemorySample
+
 SHM = Path("/dev/shm")
+LOAD_GENERATOR = "load generator"
 TRANSPORT = "transport"  # tritonserver itself: HTTP, gRPC, scheduling, copies between steps
 MIB = 2**20
 STEPS = {
@@ -75,10 +78,10 @@ def step_ms(before: dict, after: dict) -> dict[str, float]:
 
 
 class Memory:
-    """Samples (seconds, PSS, /dev/shm) in MiB while it is open."""
+    """Takes samples while it is open."""
 
     def __init__(self, server: psutil.Process, every_s: float) -> None:
-        self.rows: list[tuple[float, float, float]] = []
+        self.samples: list[MemorySample] = []
         self._server, self._every_s, self._done = server, every_s, Event()
         self._thread = Thread(target=self._sample)
 
@@ -86,7 +89,7 @@ class Memory:
         seconds = 0.0
         while not self._done.wait(self._every_s):
             seconds += self._every_s
-            self.rows.append((seconds, memory_mib(self._server), shm_mib()))
+            self.samples.append(MemorySample(seconds, memory_mib(self._server), shm_mib()))
 
     def __enter__(self) -> "Memory":
         self._thread.start()

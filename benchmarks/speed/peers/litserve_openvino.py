@@ -1,4 +1,4 @@
-"""A modern Python model server: LitServe on the served IR, with the served steps' functions.
+"""A modern Python model server: LitServe on the served IR and steps.
 
 python -m benchmarks.speed.peers.litserve_openvino --port 8100
 """
@@ -7,32 +7,30 @@ import argparse
 import os
 
 import litserve
+import numpy as np
 from fastapi import Request
 
-from benchmarks.in_process import detector_stages, newest_ir, openvino_model
-from benchmarks.speed.limit import ONE_THREAD
+from inprocess import Detector as InProcess
+from server import Settings
 
 
 class Detector(litserve.LitAPI):
     """One worker's model; LitServe calls these in the order of the file."""
 
     def setup(self, device) -> None:
-        self.stages = detector_stages(openvino_model(newest_ir("document_yolo"), ONE_THREAD))
+        steps = InProcess(Settings().repository, threads=1).ensemble.steps
+        self.preprocess, self.graph, self.postprocess = steps.values()
 
     def decode_request(self, request: Request):
-        image = request["file"].file.read()
-        return self.stages["preprocess"](self.stages["decode"](image))
+        tensors = {"image": np.array([request["file"].file.read()], np.object_)}
+        return tensors | self.preprocess(tensors, {})
 
     def predict(self, x):
-        return self.stages["inference"](x)
+        return x | self.graph(x, {})
 
     def encode_response(self, output) -> dict:
-        found = self.stages["postprocess"](output)
-        return {
-            "boxes": found.boxes.tolist(),
-            "scores": found.scores.tolist(),
-            "labels": found.labels,
-        }
+        found = self.postprocess(output, {})
+        return {name: found[name].tolist() for name in ("boxes", "scores", "labels")}
 
 
 def main() -> None:

@@ -3,7 +3,6 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.in_process import REPOSITORY
 from benchmarks.speed import check
 from benchmarks.speed.check import PAGE, client_rate, compared, judge, record, slowed, yardstick
 from benchmarks.speed.limit import read, timed
@@ -48,7 +47,7 @@ def test_a_step_slowed_down_still_answers_and_takes_a_fifth_longer(
 ):
     """The copy's step against the same step of the server beside it, in turn."""
     monkeypatch.setattr(check, "SLOW_STEP", check.SLOW_STEP.replace("1.2", "3"))
-    copy = slowed(REPOSITORY, "document_preprocess", tmp_path)
+    copy = slowed(Settings().repository, "document_preprocess", tmp_path)
     settings = Settings(repository=copy, http_port=0, grpc_port=0, metrics_port=0)
     with Triton(settings) as slow:
         ratios = []

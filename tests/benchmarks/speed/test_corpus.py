@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.in_process import Found
 from benchmarks.speed.corpus import SHARES, Box, Sample, drawn, load, mistake, overlap, save
 from benchmarks.speed.make_corpus import DRAWN, expected, write
 from countersign import Client, Detections, Reading
@@ -66,7 +65,8 @@ def test_digits_must_be_exact():
 
 
 def test_boxes_near_the_threshold_need_not_be_found():
-    found = Found(np.zeros((2, 4), np.float32), np.array([0.52, 0.46]), ["stamp", "stamp"])
+    labels = np.array(["stamp", "stamp"], np.object_)
+    found = {"boxes": np.zeros((2, 4)), "scores": np.array([0.52, 0.46]), "labels": labels}
     assert [box.sure for box in expected(found, {"stamp": 0.45})] == [True, False]
 
 

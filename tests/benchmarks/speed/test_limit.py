@@ -3,8 +3,18 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks.in_process import chained, detector_stages, newest_ir, openvino_model
-from benchmarks.speed.limit import Workers, bare, ideal_tail, read, stage_times, timed
+from benchmarks.speed.limit import (
+    Workers,
+    bare,
+    ideal_tail,
+    newest_ir,
+    one_at_a_time,
+    read,
+    steps_alone,
+    timed,
+)
+from inprocess import Detector
+from server import Settings
 
 
 def test_work_is_timed_one_value_after_the_other():
@@ -14,20 +24,24 @@ def test_work_is_timed_one_value_after_the_other():
     assert len(times) == 2
 
 
-def test_each_stage_is_timed_and_hands_its_value_on():
-    stages = {"decode": lambda image: len(image), "preprocess": lambda length: length + 1}
-    assert chained(stages)(b"abc") == 4
-    times = stage_times(stages, [b"abc"], 0.01)
-    assert list(times) == ["decode", "preprocess"]
-    assert all(0 < value < 10 for value in times.values())
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    return Detector(Settings().repository)
 
 
-def test_the_bare_graph_is_faster_than_the_whole_work(corpus):
-    graph = newest_ir("document_yolo")
-    alone = bare(graph, "latency", 1)
-    assert alone["throughput"] == pytest.approx(1000 / alone["p50_ms"], rel=0.5)
-    whole = chained(detector_stages(openvino_model(graph)))
-    assert np.median(timed(whole, read(corpus, "a4_150_jpeg"), 1)) > alone["p50_ms"] / 2
+def test_the_steps_take_what_the_whole_work_takes(detector, corpus):
+    pages = read(corpus, "a4_150_jpeg")
+    steps = steps_alone(detector.ensemble, pages, 0.5)
+    assert list(steps) == ["document_preprocess", "document_yolo", "document_postprocess"]
+    whole = one_at_a_time(detector.detect, pages, 0.5).latency.p50
+    assert sum(steps.values()) == pytest.approx(whole, rel=0.5)
+
+
+def test_the_bare_graph_is_faster_than_the_whole_work(detector, corpus):
+    alone = bare(newest_ir("document_yolo"), "latency", 1)
+    assert alone.throughput == pytest.approx(1000 / alone.p50_ms, rel=0.5)
+    whole = one_at_a_time(detector.detect, read(corpus, "a4_150_jpeg"), 1)
+    assert whole.latency.p50 > alone.p50_ms / 2
 
 
 def test_a_graph_that_is_missing_is_told(tmp_path):

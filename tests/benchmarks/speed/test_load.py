@@ -6,52 +6,54 @@ import sys
 import pytest
 
 from benchmarks.speed.load import ROOT, Load, command_line, figures, run
+from benchmarks.speed.records import Latency
 from server.ports import free_port
 
 
 def test_figures_leave_the_warm_up_out():
     """Ten requests a second for ten seconds: slow in the first two, then 20 ms."""
     requests = [("page_640", i / 10, 500.0 if i < 20 else 20.0, "") for i in range(101)]
-    found = figures(requests)
-    assert found["latency_ms"] == {"p50": 20, "p90": 20, "p95": 20, "p99": 20}
-    assert (found["all_requests"], found["requests"]) == (101, 81)
+    found = figures(requests, client_cpu_s=0.303)
+    assert found.client_cpu_ms == pytest.approx(3)  # of 101 requests
+    assert found.latency == Latency(20, 20, 20, 20)
+    assert (found.all_requests, found.requests) == (101, 81)
     # 80 that were due and answered in the 8 s, and five slow ones whose answers fell into them
-    assert found["throughput"] == pytest.approx(85 / 8)
+    assert found.throughput == pytest.approx(85 / 8)
 
 
 def test_a_wrong_answer_counts_as_failure_and_not_as_throughput():
     requests = [("captcha", i / 10, 1.0, "wrong" if i % 2 else "") for i in range(101)]
-    found = figures(requests)
-    assert (found["failures"], found["first_failure"]) == (50, "wrong")
-    assert found["throughput"] == pytest.approx(40 / 8)
+    found = figures(requests, 0)
+    assert (found.failures, found.first_failure) == (50, "wrong")
+    assert found.throughput == pytest.approx(40 / 8)
 
 
 def test_kinds_are_told_apart():
     requests = [
         ("captcha" if i % 2 else "page_640", i, 5.0 if i % 2 else 50.0, "") for i in range(9)
     ]
-    by_kind = figures(requests)["by_kind"]
-    assert (by_kind["captcha"]["p99"], by_kind["page_640"]["p50"]) == (5, 50)
+    by_kind = figures(requests, 0).by_kind
+    assert (by_kind["captcha"].p99, by_kind["page_640"].p50) == (5, 50)
 
 
 def test_one_request_gives_no_figures():
     with pytest.raises(ValueError, match="1 requests, too few"):
-        figures([("captcha", 0.0, 1.0, "")])
+        figures([("captcha", 0.0, 1.0, "")], 0)
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
 def test_users_get_right_answers_over(protocol, server, corpus):
     load = Load(users=3, requests=30, protocol=protocol)
     found = run(load, getattr(server, f"{protocol}_url"), corpus)
-    assert (found["failures"], found["first_failure"]) == (0, "")
-    assert found["all_requests"] >= 30
-    assert found["client_cpu_ms"] > 0
+    assert (found.failures, found.first_failure) == (0, "")
+    assert found.all_requests >= 30
+    assert found.client_cpu_ms > 0
 
 
 def test_arrivals_keep_their_rate_and_wait_for_nothing(server, corpus):
     found = run(Load(seconds=4, rate=30, kind="captcha"), server.grpc_url, corpus)
-    assert found["failures"] == 0
-    assert found["throughput"] == pytest.approx(30, rel=0.5)
+    assert found.failures == 0
+    assert found.throughput == pytest.approx(30, rel=0.5)
 
 
 def test_a_wrong_answer_is_a_failure(server, corpus, tmp_path):
@@ -64,15 +66,15 @@ def test_a_wrong_answer_is_a_failure(server, corpus, tmp_path):
             sample["text"] = str((int(sample["text"][0]) + 1) % 10) + sample["text"][1:]
     (wrong / "corpus.json").write_text(json.dumps(samples))
     found = run(Load(requests=10, kind="captcha"), server.grpc_url, wrong)
-    assert found["failures"] == found["all_requests"]
-    assert "expected" in found["first_failure"]
+    assert found.failures == found.all_requests
+    assert "expected" in found.first_failure
 
 
 def test_a_server_that_is_not_there_is_a_failure_too(corpus):
     url = f"127.0.0.1:{free_port('127.0.0.1')}"
     found = run(Load(users=2, requests=4, kind="captcha"), url, corpus)
-    assert found["failures"] == found["all_requests"]
-    assert "Unavailable" in found["first_failure"]
+    assert found.failures == found.all_requests
+    assert "Unavailable" in found.first_failure
 
 
 def test_two_workers_share_the_users(server, corpus, tmp_path):

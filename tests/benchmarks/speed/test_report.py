@@ -1,76 +1,96 @@
 import base64
 import io
 import re
+from dataclasses import replace
 
 import pytest
 from PIL import Image
 
-from benchmarks.speed.bench import allowed, over, rows, throughput
-from benchmarks.speed.report import page, stages
+from benchmarks.speed.ratios import LARGE_PAGES, ONE_PAGE, PAGES, allowed, over, rows, throughput
+from benchmarks.speed.records import (
+    Figures,
+    Latency,
+    Limit,
+    MemorySample,
+    Rate,
+    Run,
+    Served,
+    Speed,
+    Together,
+)
+from benchmarks.speed.report import contenders, page
 from benchmarks.speed.verdicts import against_targets, read_targets
 
 
-def load(rate: float, p50: float) -> dict:
-    latency = {"p50": p50, "p90": p50, "p95": p50, "p99": 3 * p50}
-    kinds = {"a4_150_jpeg": latency}
-    return {"throughput": rate, "latency_ms": latency, "by_kind": kinds, "failures": 0}
+def latency(p50: float) -> Latency:
+    return Latency(p50, p50, p50, 3 * p50)
+
+
+def load(rate: float, p50: float) -> Figures:
+    kinds = {"a4_150_jpeg": latency(p50)}
+    return Figures(100, 80, rate, 0, "", latency(p50), kinds, client_cpu_ms=1.0)
+
+
+def speed(rate: float, p50: float) -> Speed:
+    return Speed(latency(p50), rate)
 
 
 @pytest.fixture
-def found() -> dict:
+def run() -> Run:
     """A run of two turns, its figures chosen so that ratios are round."""
-    stage_ms = {"decode": 6.0, "preprocess": 2.0, "inference": 10.0, "postprocess": 1.0}
-    alone = load(50, 20) | {"stages_ms": stage_ms}
-    peer = {"a4_150_jpeg, 8": load(20, 200), "a4_300_jpeg, 8": load(10, 400)}
-    own = {"a4_150_jpeg, 8": load(50, 80), "a4_300_jpeg, 8": load(40, 90)}
-    own["a4_150_jpeg, 1"] = load(40, 25)
+    peer = {PAGES: [speed(20, 200)] * 2, LARGE_PAGES: [speed(10, 400)] * 2}
+    ours = {
+        ONE_PAGE: [speed(40, 25)] * 2,
+        PAGES: [speed(50, 80)] * 2,
+        LARGE_PAGES: [speed(40, 90)] * 2,
+    }
+    alone = {"document_preprocess": 8.0, "document_yolo": 10.0, "document_postprocess": 1.0}
     spent = {"document_preprocess": 8.0, "document_yolo": 20.0, "transport": 2.0}
-    return {
-        "command": "python -m benchmarks.speed.bench",
-        "machine": {"cpu": "a < b"},
-        "peers_weights": "random",
-        "limit": {
-            "bare": {
-                "document_yolo": {
-                    "latency": {"p50_ms": 10.0, "throughput": 100.0},
-                    "throughput": {"p50_ms": 15.0, "throughput": 130.0},
-                }
+    return Run(
+        command="python -m benchmarks.speed.bench",
+        machine={"cpu": "a < b"},
+        peers_weights="random",
+        limit=Limit(
+            latency={"document_yolo": Rate(10.0, 100.0)},
+            throughput={"document_yolo": Rate(15.0, 130.0)},
+            in_process={"a4_150_jpeg": speed(50, 20), "captcha": speed(500, 2)},
+            steps_ms={"a4_150_jpeg": alone},
+            workers={"a4_150_jpeg": Together(80.0, 2), "captcha": Together(500.0, 2)},
+        ),
+        served=Served(
+            start_s=4.0,
+            one_client={"captcha": load(300, 3)},
+            one_client_http=load(30, 30),
+            steps_ms={"document_yolo": 12.0},
+            closed={
+                "mix": {1: load(30, 30), 8: load(60, 130)},
+                "a4_150_jpeg": {1: load(40, 25), 8: load(50, 160)},
             },
-            "in_process": {"a4_150_jpeg": alone, "captcha": alone},
-            "workers": {
-                "a4_150_jpeg": {"throughput": 80.0, "workers": 2},
-                "captcha": {"throughput": 500.0, "workers": 2},
-            },
-        },
-        "served": {
-            "start_s": 4.0,
-            "one_client": {"captcha": load(300, 3)},
-            "one_client_http": load(30, 30),
-            "steps_ms": {"document_yolo": 12.0},
-            "closed, mix": {"1": load(30, 30), "8": load(60, 130)},
-            "closed, a4_150_jpeg": {"1": load(40, 25), "8": load(50, 160)},
-            "capacity": {"captcha": load(450, 17)},
-            "open": {"0.7": load(42, 40), "1.2": load(48, 900)},
-            "behind_haproxy": load(57, 300),
-            "cpu_ms": {
+            capacity={"captcha": load(450, 17)},
+            arrivals={0.7: load(42, 40), 1.2: load(48, 900)},
+            behind_front=load(57, 300),
+            cpu_ms={
                 "a4_150_jpeg": spent | {"load generator": 3.0},
                 "captcha": {"transport": 1.0, "load generator": 3.0},
             },
-            "soak": load(60, 130),
-            "memory": [(0.5, 50, 10), (2, 100, 20), (3, 101, 20), (4, 103, 20)],
+            soak=load(60, 130),
+            memory=[MemorySample(*each) for each in SAMPLES],
+        ),
+        turns={
+            "served": ours,
+            "FastAPI": peer,
+            "LitServe": peer,
+            "in process": {ONE_PAGE: [speed(50, 20)] * 2},
         },
-        "turns": {
-            "served": [own, own],
-            "FastAPI": [peer, peer],
-            "LitServe": [peer, peer],
-            "in process": [{"a4_150_jpeg, 1": load(50, 20)}] * 2,
-            "a process a core": [{"a4_150_jpeg, 8": {"throughput": 62.5}}] * 2,
-        },
-    }
+        a_process_a_core=[62.5, 62.5],
+    )
 
 
-def test_rows_are_ratios_of_the_same_turn(found):
-    assert rows(found) == {
+SAMPLES = [(0.5, 50, 10), (2, 100, 20), (3, 101, 20), (4, 103, 20)]  # s, MiB, MiB
+
+
+def test_rows_are_ratios_of_the_same_turn(run):
+    assert rows(run) == {
         "page latency": [1.25, 1.25],
         "page capacity": [0.8, 0.8],
         "captcha latency": [3],
@@ -88,32 +108,36 @@ def test_rows_are_ratios_of_the_same_turn(found):
     }
 
 
-def test_every_target_has_its_row(found):
-    assert set(rows(found)) == set(read_targets())
+def test_every_target_has_its_row(run):
+    assert set(rows(run)) == set(read_targets())
 
 
-def test_transport_and_load_generator_are_not_the_servers_to_save(found):
-    reached = allowed(found)
+def test_transport_and_load_generator_are_not_the_servers_to_save(run):
+    reached = allowed(run)
     assert reached["page capacity"] == pytest.approx(25 / 30)  # 25 ms of work, 5 beside it
     assert reached["captcha capacity"] == pytest.approx(4 / 8)
 
 
-def test_turns_are_paired(found):
-    found["turns"]["FastAPI"][1] = {"a4_150_jpeg, 8": load(25, 200)}
-    assert over(found, "FastAPI", "a4_150_jpeg, 8", throughput) == [2.5, 2.0]
+def test_turns_are_paired(run):
+    run = replace(run, turns=run.turns | {"FastAPI": {PAGES: [speed(20, 200), speed(25, 200)]}})
+    assert over(run, "FastAPI", PAGES, throughput) == [2.5, 2.0]
+    row = next(each for each in contenders(run) if each.name == "FastAPI")
+    assert (row.rate, row.low, row.high) == (22.5, 2.0, 2.5)
 
 
-def test_a_process_of_two_stages_is_split_as_in_process(found):
-    own = stages(found)["a4_150_jpeg"]
-    assert (own["decode"], own["preprocess"], own["inference"]) == (6, 2, 20)
-
-
-def test_the_page_has_its_plots_and_says_what_was_missed(found):
-    found |= {"allowed": {"page capacity": 0.8333}}
-    html = page(found, against_targets(rows(found), read_targets()))
+def test_the_page_shows_figures_and_plots_and_says_what_was_missed(run):
+    html = page(run, against_targets(rows(run), read_targets()), {"page capacity": 0.8333})
+    text = re.sub(r"<[^>]+>|\s+", " ", re.sub(r'src="[^"]+"', "", html))
+    text = re.sub(r" +", " ", text)
     pictures = re.findall(r'base64,([^"]+)"', html)
     assert len(pictures) == 4
     for picture in pictures:
-        assert Image.open(io.BytesIO(base64.b64decode(picture))).width > 400
-    assert "broken, by 11%</td><td>0.833<" in html  # page capacity: 0.8 of 0.9
-    assert "a &lt; b" in html
+        Image.open(io.BytesIO(base64.b64decode(picture))).verify()
+    assert "0.8 0.8 to 0.8 at least 0.9 broken, by 11% 0.833" in text  # page capacity
+    assert "cpu a &lt; b" in text
+    assert "a4_150_jpeg, 8 clients 50 160 160 160 480 0" in text
+    assert "120%, behind haproxy 57 300" in text
+    assert "document_yolo 12 10" in text  # a step served and alone
+    assert "document_yolo, benchmark_app 10 130" in text
+    assert "FastAPI a4_150_jpeg, 8 20 200 600 2.5 to 2.5" in text
+    assert "a process a core a4_150_jpeg, 8 62.5" in text
