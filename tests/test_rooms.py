@@ -1,38 +1,70 @@
-"""What each folder may import: serving never needs what training does."""
+"""What each folder may import, and that docs/pictures/rooms.svg draws what they do import."""
 
 import ast
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 TRITON = {"triton_python_backend_utils"}
-ALLOWED = {
+# Serving and asking need little: all that these folders may import beside Python's own
+ALL = {
     "model_repository": TRITON | {"numpy", "cv2", "PIL", "decode", "fit", "heads"},
     "backends": TRITON | {"numpy", "openvino", "onnxruntime"},
     "server": {"server"},
+    "inprocess": {"inprocess", "numpy", "google", "tritonclient"},  # google.protobuf
     # aiohttp is what tritonclient.http.aio runs on and whose errors it lets through
-    "client/countersign": {"countersign", "tritonclient", "aiohttp", "numpy", "PIL"},
+    "client": {"countersign", "tritonclient", "aiohttp", "numpy", "PIL"},
+}
+# The flow runs one way: what these import of the other folders
+ROOMS = {
+    "training": set(),
+    "export": {"training", "inprocess"},
+    "benchmarks": {"training", "export", "inprocess", "client", "server"},
+    "examples": {"client", "server"},
 }
 
 
-@pytest.mark.parametrize("folder", ALLOWED)
+def imported(folder: str) -> dict[str, set[str]]:
+    """Name of each package that a folder's files import -> the files."""
+    found: dict[str, set[str]] = {}
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for name in names:
+                found.setdefault(name.partition(".")[0], set()).add(str(path.relative_to(ROOT)))
+    return found
+
+
+def rooms_of(folder: str) -> set[str]:
+    """The other folders that a folder imports; the client's package is named countersign."""
+    names = {name.replace("countersign", "client") for name in imported(folder)}
+    return names & (ALL.keys() | ROOMS.keys()) - {folder}
+
+
+@pytest.mark.parametrize("folder", ALL)
 def test_a_room_imports_what_it_may_and_no_more(folder):
-    files = sorted((ROOT / folder).rglob("*.py"))
+    files = imported(folder)
     assert files
-    for path in files:
-        tree = ast.walk(ast.parse(path.read_text()))
-        names = [
-            name
-            for node in tree
-            for name in (
-                [alias.name for alias in node.names]
-                if isinstance(node, ast.Import)
-                else [node.module or ""]
-                if isinstance(node, ast.ImportFrom)
-                else []
-            )
-        ]
-        roots = {name.partition(".")[0] for name in names}
-        assert roots - set(sys.stdlib_module_names) <= ALLOWED[folder], path
+    surplus = files.keys() - set(sys.stdlib_module_names) - ALL[folder]
+    assert not surplus, {name: files[name] for name in surplus}
+
+
+@pytest.mark.parametrize("folder", ROOMS)
+def test_the_flow_runs_one_way(folder):
+    assert rooms_of(folder) <= ROOMS[folder], imported(folder)
+
+
+def test_the_drawing_shows_each_room_and_each_import():
+    drawing = ElementTree.parse(ROOT / "docs" / "pictures" / "rooms.svg").getroot()
+    rooms = {each.get("data-room") for each in drawing.iter() if each.get("data-room")}
+    assert rooms == ALL.keys() | ROOMS.keys()
+    drawn = {
+        (each.get("data-from"), each.get("data-to"))
+        for each in drawing.iter()
+        if each.get("class") == "import"
+    }
+    assert drawn == {(room, other) for room in rooms for other in rooms_of(str(room))}

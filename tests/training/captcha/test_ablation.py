@@ -3,7 +3,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from training.captcha import ablation as module
 from training.captcha.ablation import (
@@ -11,7 +10,6 @@ from training.captcha.ablation import (
     ablation,
     choices,
     ctc_texts,
-    draw,
     exact_match,
     first,
     starts,
@@ -62,14 +60,9 @@ def test_choices_score_every_variant(images, tmp_path, monkeypatch):
         "published heads without position embeddings",
         "mixup 0.2",
         "CRNN with CTC",
-        "two views (TTA)",
         "8 images",
         "published heads, 8 images",
-        "IR, f32",
-        "IR, default precision",
-        "IR, INT8",
     ]
-    assert all(0 <= value <= 1 for value in found.values())
 
 
 def test_every_seed_gets_a_column_of_the_table(images, tmp_path):
@@ -87,11 +80,5 @@ def test_a_start_is_scored_as_it_is_and_after_training(images, tmp_path, monkeyp
     start = train(images, config, tmp_path / "start")
     found = starts(start, images, images, config, tmp_path / "runs")
     assert list(found) == ["no image", "8 images", "16 images"]
-    again = load(tmp_path / "runs" / "start-8-0" / "best.pt")
-    assert again.config == load(start).config
-
-
-def test_the_table_is_drawn(tmp_path):
-    draw({"base": [0.99, 1.0], "8 images": [0.5, 0.4]}, tmp_path / "ablation.png")
-    with Image.open(tmp_path / "ablation.png") as picture:
-        assert picture.width > 400
+    trained = load(tmp_path / "runs" / "start-8-0" / "best.pt")
+    assert trained.config == load(start).config
