@@ -4,6 +4,7 @@ VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check -q
 UV := $(VENV)/bin/uv pip install -q --python $(VENV)/bin/python
 CODE := server backends model_repository inprocess client export training benchmarks examples tests
+STEPS := $(dir $(wildcard model_repository/*/1/model.py))  # each has modules of its own
 
 .PHONY: help demo serve test programs lint format train-captcha train-detector compare-detectors \
 	bench bench-ui bench-check clean
@@ -31,7 +32,8 @@ programs:  # that some tests run; who may not install them is told by the tests 
 lint: $(VENV)/test  ## ruff and mypy
 	$(VENV)/bin/ruff check $(CODE)
 	$(VENV)/bin/ruff format --check $(CODE)
-	$(VENV)/bin/mypy server inprocess client/countersign export training benchmarks examples
+	$(VENV)/bin/mypy server inprocess backends client/countersign export training benchmarks examples
+	for step in $(STEPS); do MYPYPATH=$$step $(VENV)/bin/mypy $$step || exit 1; done
 
 format: $(VENV)/test  ## let ruff rewrite the code
 	$(VENV)/bin/ruff check --fix $(CODE)

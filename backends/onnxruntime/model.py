@@ -48,9 +48,9 @@ def providers(config: dict, threads: int) -> list[tuple[str, dict[str, str]]]:
     accelerators = config.get("optimization", {}).get("execution_accelerators", {})
     if accelerators.get("gpu_execution_accelerator"):
         raise ValueError("gpu_execution_accelerator: this stand-in runs on the CPU alone")
-    chosen = []
+    chosen: list[tuple[str, dict[str, str]]] = []
     for accelerator in accelerators.get("cpu_execution_accelerator", []):
-        name = PROVIDERS.get(accelerator["name"])
+        name = PROVIDERS.get(accelerator["name"], "none")
         if name not in onnxruntime.get_available_providers():
             raise ValueError(
                 f"execution accelerator '{accelerator['name']}' is not in the installed ONNX "

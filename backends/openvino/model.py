@@ -27,7 +27,7 @@ from functools import partial
 from pathlib import Path
 from threading import Lock, Thread
 
-sys.modules["openvino_telemetry"] = None  # a server sends no usage data
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # sends no usage data
 
 import numpy as np
 import openvino as ov

@@ -9,7 +9,7 @@ queries  predictions (Q, 4 + C): centre x, centre y, width, height in input pixe
 Each function gives xyxy (N, 4) in input pixels, scores (N,) and class_ids (N,), best score first.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -38,8 +38,10 @@ def grid(predictions: np.ndarray, limits: Thresholds) -> Boxes:
     centre, size = predictions[:2, kept].T, predictions[2:4, kept].T
     top_left = centre - size / 2
     scores, class_ids = scores[kept], class_ids[kept]
-    best = cv2.dnn.NMSBoxesBatched(np.hstack([top_left, size]), scores, class_ids, -1.0, limits.iou)
-    best = np.asarray(best, np.intp)[: limits.max_detections]
+    assert limits.iou is not None  # a grid has it
+    boxes: Any = np.hstack([top_left, size])  # cv2's types know lists alone
+    chosen = cv2.dnn.NMSBoxesBatched(boxes, scores, class_ids, -1.0, limits.iou)
+    best = np.asarray(chosen, np.intp)[: limits.max_detections]
     xyxy = np.hstack([top_left, top_left + size])
     return xyxy[best], scores[best], class_ids[best]
 

@@ -87,8 +87,8 @@ def thresholds(
 
 def _number(name: str, text: str | None) -> float:
     try:
-        return float(text)
-    except (TypeError, ValueError) as error:
+        return float(text or "")
+    except ValueError as error:
         raise ValueError(f"parameter {name}: {text!r}, a number is needed") from error
 
 
