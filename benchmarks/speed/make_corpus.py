@@ -37,7 +37,7 @@ TRIES = 60  # pages drawn until one shows something that is surely found
 
 def drawn_page(index: int, seed: int, long_side: int, source: scan.Source) -> Image.Image:
     """A generated test page, upright, its longer side `long_side` px."""
-    page = draw_page("test", index, seed, min(long_side, 3508), source, long_side)
+    page = draw_page("test", index, seed, long_side, source)
     return Image.fromarray(page.pixels)
 
 

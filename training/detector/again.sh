@@ -8,7 +8,7 @@ validation=${3:+--real $3}
 export PATH="$PWD/.venv/bin:$PATH"
 
 draw() { # FOLDER SEED TRAIN VALIDATION TEST
-  [ -e "$runs/$1/sources.json" ] ||
+  [ -e "$runs/$1/labels.json" ] ||
     python -m training.detector.pages --out "$runs/$1" --seed "$2" \
       --train "$3" --validation "$4" --test "$5"
 }

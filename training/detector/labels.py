@@ -16,7 +16,7 @@ from PIL import Image
 CLASSES = ("signature", "stamp")
 NOT_INK = ("printed_seal", "sticker_seal", "digital_overlay")  # kinds of box in labels.json
 SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"}
-SPLIT_NAMES = {"validation": {"validation", "valid", "val"}}
+SPLIT_NAMES = {"validation": {"validation", "valid", "val", "dev"}}
 UNBOXED = Path(__file__).with_name("real_unboxed.json")
 
 
@@ -32,15 +32,18 @@ class Labelled:
     ignore: np.ndarray  # (m, 4) float32: neither hit nor false alarm
 
 
-def read_real(folder: Path, ink_only: bool = False) -> list[Labelled]:
+def read_real(folder: Path, ink_only: bool = False, split: str = "") -> list[Labelled]:
     """The pages of `folder`/labels.json, with what their publisher left unboxed (most stamps, some
-    signatures) from `real_unboxed.json` beside this file. `ink_only` ignores boxes of NOT_INK.
+    signatures) from `real_unboxed.json` beside this file. `ink_only` ignores boxes of NOT_INK,
+    `split` leaves out pages that say they are of another.
 
     FileNotFoundError without labels.json; ValueError names a class that is not in CLASSES.
     """
     unboxed = json.loads(UNBOXED.read_text())
     pages = []
     for name, page in sorted(json.loads((folder / "labels.json").read_text()).items()):
+        if split and page.get("split", split) not in SPLIT_NAMES.get(split, {split}):
+            continue
         boxes, ignore = [], list(page.get("ignore", []))
         for box in page["boxes"] + unboxed.get(name, []):
             if box["class"] not in CLASSES:
@@ -71,7 +74,7 @@ def read_pages(folder: Path, split: str = "", ink_only: bool = False) -> list[La
     FileNotFoundError if nothing is left; ValueError names a class that is not in CLASSES.
     """
     if (folder / "labels.json").exists():
-        return read_real(folder, ink_only)
+        return read_real(folder, ink_only, split)
     tables = [table for table in sorted(folder.rglob("*.json")) if _is_coco(table)]
     if not tables:
         return read_yolo(folder, split)

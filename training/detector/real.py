@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -15,7 +16,6 @@ from training.detector.pages.sheet import press
 
 SIGNATURE, STAMP = CLASSES.index("signature"), CLASSES.index("stamp")
 SQUASHED = scan.Source(
-    share=1.0,
     before=(),
     after=((scan.specks, 0.2), (scan.black_edges, 0.15), (scan.defocus, 0.15)),
     skew=0.5,
@@ -90,7 +90,7 @@ def more_ink(
 
     pool = POOLS["train"]
     for _ in range(int(rng.choice((0, 1, 2), p=(0.35, 0.45, 0.2)))):
-        ink = stamps.draw(stamps.design(int(pool[rng.integers(len(pool))])), unit, rng)
+        ink = stamps.draw(stamps.design(int(rng.choice(pool))), unit, rng).ink
         ink = cv2.resize(ink, None, fx=stretch, fy=1.0, interpolation=cv2.INTER_AREA)
         ink = np.clip((ink - rng.uniform(0.2, 0.5)) * rng.uniform(1.5, 5) + 0.5, 0, 1)
         place(ink, STAMP, on_print=rng.random() < 0.35)
@@ -116,15 +116,20 @@ def more_ink(
         place(ink, None, on_print=rng.random() < 0.2)
     for _ in range(int(rng.choice((0, 1, 2), p=(0.6, 0.25, 0.15)))):
         corner = (rng.uniform(0.03, 0.8) * width, rng.uniform(0.03, 0.9) * height)
-        lookalikes.note(pixels, unit, corner, handwriting.writer(int(rng.choice(pool))), rng)
+        lookalikes.note(
+            partial(press, pixels), unit, corner, handwriting.writer(int(rng.choice(pool))), rng
+        )
 
     source = SQUASHED if width == height else UPRIGHT
     if width == height and rng.random() < 0.3:  # undo the squash
         pixels = cv2.resize(pixels, (round(width * 0.75), height), interpolation=cv2.INTER_AREA)
         xyxy = [[b[0] * 0.75, b[1], b[2] * 0.75, b[3]] for b in xyxy]
         source = UPRIGHT
-    pixels, matrix = scan.digitise(pixels, source, scan.FRAME, rng)
-    return pixels, np.array(class_ids, np.int64), _moved(np.array(xyxy, np.float32), matrix, pixels)
+    scale = scan.FRAME / max(pixels.shape[:2])
+    pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    pixels, matrix = scan.digitise(pixels, source, rng)
+    boxes = np.array(xyxy, np.float32) * np.float32(scale)
+    return pixels, np.array(class_ids, np.int64), _moved(boxes, matrix, pixels)
 
 
 def _cut(path: Path, box: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -12,7 +12,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-FRAME = 640  # long side of a scan at training resolution, px
+FRAME = 640  # px: long side of a scan at which a defect is as large as its numbers say
+TURNED = 0.03  # share of pages that lie on their side or on their head
 Defect = Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
 
 
@@ -24,9 +25,16 @@ def noise(shape: tuple[int, int], cell: float, rng: np.random.Generator) -> np.n
     )
 
 
+def _grain(pixels: np.ndarray) -> float:
+    """How much larger than the numbers say a defect of these pixels is; at least 1."""
+    return max(1.0, max(pixels.shape[:2]) / FRAME)
+
+
 def photocopy(pixels: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
     """Black and white only, as old copiers and litigation scans are; strokes swell or break."""
     grey: np.ndarray = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    paper = np.percentile(grey[::16, ::16], 75)  # copiers set their exposure by it
+    grey = cv2.convertScaleAbs(grey, alpha=250 / max(paper, 90))
     if rng.random() < 0.5:
         grey = cv2.GaussianBlur(grey, (0, 0), 0.4 + 0.9 * strength)
     if rng.random() < 0.2 * strength:
@@ -45,7 +53,7 @@ def fax_bands(pixels: np.ndarray, strength: float, rng: np.random.Generator) -> 
     out = pixels.copy()
     height, width = out.shape[:2]
     for _ in range(int(1 + 8 * strength)):
-        y, thick = int(rng.integers(height - 4)), int(rng.integers(1, 4))
+        y, thick = int(rng.integers(height - 8)), int(rng.uniform(1, 4) * _grain(out))
         if rng.random() < 0.5:
             out[y : y + thick] = 255
         else:
@@ -98,7 +106,7 @@ def specks(pixels: np.ndarray, strength: float, rng: np.random.Generator) -> np.
         cv2.circle(
             out,
             (int(rng.integers(width)), int(rng.integers(height))),
-            int(rng.integers(1, 3)),
+            int(rng.uniform(1, 3) * _grain(out)),
             (30, 30, 30),
             -1,
         )
@@ -161,11 +169,11 @@ def uneven_light(pixels: np.ndarray, strength: float, rng: np.random.Generator) 
 
 
 def defocus(pixels: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    return cv2.GaussianBlur(pixels, (0, 0), 0.3 + 1.3 * strength * rng.random())
+    return cv2.GaussianBlur(pixels, (0, 0), (0.3 + 1.3 * strength * rng.random()) * _grain(pixels))
 
 
 def motion_blur(pixels: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    size = 3 + 2 * int(2 * strength * rng.random())
+    size = 3 + 2 * int(2 * strength * rng.random() * _grain(pixels))
     kernel = np.zeros((size, size), np.float32)
     angle, half = rng.uniform(0, np.pi), size // 2
     tip = (round(half * np.cos(angle)), round(half * np.sin(angle)))
@@ -201,9 +209,8 @@ def grey(pixels: np.ndarray, strength: float, rng: np.random.Generator) -> np.nd
 
 @dataclass(frozen=True)
 class Source:
-    """How one kind of scanner works: `before` at drawing resolution, `after` on the scan."""
+    """How one kind of scanner works: `before` on the page, `after` on the scan."""
 
-    share: float
     before: tuple[tuple[Defect, float], ...]  # defect, probability
     after: tuple[tuple[Defect, float], ...]
     skew: float  # standard deviation, degrees
@@ -214,50 +221,63 @@ class Source:
 
 
 SOURCES = {
-    "archive": Source(
-        share=0.5,
+    "archive": Source(  # bilevel copies of copies
         before=((show_through, 0.03), (old_paper, 0.1), (photocopy, 0.85), (grey, 1.0)),
         after=(
             (photocopy, 0.12), (black_edges, 0.35), (specks, 0.4), (streaks, 0.08),
             (low_resolution, 0.1), (jpeg_noise, 0.5),
         ),
-        skew=0.9, keystone=0.002, square=0.8, border=(0, 12), shrink=0.06,
+        skew=0.9, keystone=0.002, square=0.15, border=(0, 12), shrink=0.06,
+    ),
+    "clean": Source(  # a scanner in an office, in colour
+        before=((show_through, 0.06), (old_paper, 0.06)),
+        after=((defocus, 0.4), (sensor_noise, 0.15), (jpeg_noise, 0.8)),
+        skew=0.4, keystone=0.0, square=0.15, border=(235, 256), shrink=0.0,
     ),
     "flatbed": Source(
-        share=0.24,
         before=((show_through, 0.15), (old_paper, 0.3)),
         after=(
-            (grey, 0.2), (defocus, 0.5), (sensor_noise, 0.3), (photocopy, 0.08), (specks, 0.1),
+            (grey, 0.3), (defocus, 0.5), (sensor_noise, 0.3), (photocopy, 0.06), (specks, 0.1),
             (jpeg_noise, 0.7),
         ),
-        skew=0.7, keystone=0.0, square=0.4, border=(225, 256), shrink=0.01,
+        skew=0.7, keystone=0.0, square=0.25, border=(225, 256), shrink=0.01,
     ),
     "phone": Source(
-        share=0.14,
         before=((old_paper, 0.4),),
         after=(
             (uneven_light, 0.9), (defocus, 0.5), (motion_blur, 0.25), (low_resolution, 0.3),
             (sensor_noise, 0.6), (photocopy, 0.06), (jpeg_noise, 0.9),
         ),
-        skew=2.2, keystone=0.035, square=0.3, border=(20, 150), shrink=0.05,
+        skew=2.2, keystone=0.035, square=0.25, border=(20, 150), shrink=0.05,
     ),
     "fax": Source(
-        share=0.05,
         before=((photocopy, 1.0),),
         after=((fax_bands, 0.8), (specks, 0.4), (streaks, 0.2)),
-        skew=0.6, keystone=0.0, square=0.4, border=(250, 256), shrink=0.0,
+        skew=0.6, keystone=0.0, square=0.15, border=(250, 256), shrink=0.0,
     ),
     "aged": Source(
-        share=0.07,
         before=((show_through, 0.4), (old_paper, 1.0)),
         after=((uneven_light, 0.3), (defocus, 0.6), (specks, 0.3), (jpeg_noise, 0.8)),
-        skew=1.2, keystone=0.004, square=0.4, border=(0, 60), shrink=0.02,
+        skew=1.2, keystone=0.004, square=0.2, border=(0, 60), shrink=0.02,
     ),
 }  # fmt: skip
+OFFICE = {
+    "archive": 0.5, "clean": 0.14, "flatbed": 0.16, "phone": 0.07, "fax": 0.06, "aged": 0.07,
+}  # fmt: skip
+SOLEMN = {"archive": 0.16, "clean": 0.24, "flatbed": 0.28, "phone": 0.22, "aged": 0.1}
+SHARES = {  # of SOURCES by kind of page
+    "letter": OFFICE,
+    "continuation": OFFICE,
+    "memo": OFFICE,
+    "table": OFFICE,
+    "manuscript": OFFICE,
+    "invoice": {"archive": 0.06, "clean": 0.6, "flatbed": 0.18, "phone": 0.12, "fax": 0.04},
+    "receipt": {"clean": 0.1, "flatbed": 0.1, "phone": 0.8},
+}
 
 
 def frame_of(
-    size: tuple[int, int], source: Source, long_side: int, rng: np.random.Generator
+    size: tuple[int, int], source: Source, rng: np.random.Generator
 ) -> tuple[np.ndarray, tuple[int, int]]:
     """Where the page falls on the scan: (3, 3) homography page px -> scan px, scan (width, height).
 
@@ -265,7 +285,6 @@ def frame_of(
     now and then a page turned by about a quarter or a half.
     """
     page = (np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * size).astype(np.float32)
-    width, height = size
     angle = np.deg2rad(np.clip(rng.normal(0, source.skew), -5, 5))
     middle = page.mean(axis=0)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -274,12 +293,9 @@ def frame_of(
     zoom = rng.uniform(0.5, 0.8) if rng.random() < source.shrink else rng.normal(1.0, 0.012)
     shift = rng.normal(0, 0.012, 2) if zoom > 0.9 else rng.uniform(-0.5, 0.5, 2) * (1 - zoom)
     corners = (corners - middle) * zoom + middle + shift * size
-    if rng.random() < source.square:
-        scan = (long_side, long_side)
-    else:
-        scan = (round(width * long_side / max(size)), round(height * long_side / max(size)))
+    scan = (max(size), max(size)) if rng.random() < source.square else size
     corners = corners / size * scan
-    if rng.random() < 0.2:
+    if rng.random() < TURNED:
         quarter = int(rng.choice((1, 2, 3)))
         tilt = np.deg2rad(90 * quarter + rng.normal(0, 3))
         centre = np.array(scan) / 2
@@ -291,7 +307,7 @@ def frame_of(
 
 
 def digitise(
-    pixels: np.ndarray, source: Source, long_side: int, rng: np.random.Generator
+    pixels: np.ndarray, source: Source, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """A drawn page (H, W, 3) uint8 as `source` would deliver it, and the (3, 3) homography."""
     strength = float(rng.beta(1.2, 2.2))
@@ -299,15 +315,10 @@ def digitise(
         if rng.random() < probability:
             pixels = defect(pixels, strength, rng)
     height, width = pixels.shape[:2]
-    matrix, scan = frame_of((width, height), source, long_side, rng)
-    drawn_to = matrix
-    if rng.random() < 0.6:  # area averaging first; else the aliasing of a plain resize
-        half = (min(width, round(scan[0] * 1.05)), min(height, round(scan[1] * 1.05)))
-        pixels = cv2.resize(pixels, half, interpolation=cv2.INTER_AREA)
-        drawn_to = matrix @ np.diag([width / half[0], height / half[1], 1.0])
+    matrix, scan = frame_of((width, height), source, rng)
     border = int(rng.integers(*source.border))
     pixels = cv2.warpPerspective(
-        pixels, drawn_to, scan, flags=cv2.INTER_LINEAR, borderValue=(border,) * 3
+        pixels, matrix, scan, flags=cv2.INTER_LINEAR, borderValue=(border,) * 3
     )
     for defect, probability in source.after:
         if rng.random() < probability:
@@ -315,6 +326,7 @@ def digitise(
     return pixels, matrix
 
 
-def pick(rng: np.random.Generator) -> Source:
-    shares = np.array([source.share for source in SOURCES.values()])
-    return list(SOURCES.values())[rng.choice(len(shares), p=shares / shares.sum())]
+def pick(rng: np.random.Generator, kind: str = "") -> Source:
+    """The scanner of a page of `kind`."""
+    shares = np.array(list(SHARES.get(kind, SOLEMN).values()))
+    return SOURCES[list(SHARES.get(kind, SOLEMN))[rng.choice(len(shares), p=shares)]]

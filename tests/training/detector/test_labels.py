@@ -182,7 +182,7 @@ def test_a_note_of_a_real_page_is_pressed_and_not_boxed(tmp_path, monkeypatch):
             return press(*args)
 
         monkeypatch.setattr(real, "press", count)
-        for seed in range(10):
+        for seed in range(30):
             class_ids = real.more_ink(page, [page], np.random.default_rng(seed))[1]
             boxed[noted].append(class_ids.tolist())
     assert pressed[1] > pressed[0]

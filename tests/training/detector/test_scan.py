@@ -49,9 +49,9 @@ def test_show_through_is_mirrored():
 
 
 def test_a_page_is_squashed_to_a_square():
-    square = scan.Source(1.0, (), (), skew=0, keystone=0, square=1, border=(0, 1), shrink=0)
-    scanned, _ = scan.digitise(a_page(), square, 80, np.random.default_rng(0))
-    assert scanned.shape == (80, 80, 3)
+    square = scan.Source((), (), skew=0, keystone=0, square=1, border=(0, 1), shrink=0)
+    scanned, _ = scan.digitise(a_page(), square, np.random.default_rng(0))
+    assert scanned.shape == (160, 160, 3)
 
 
 def test_the_homography_says_where_a_point_of_the_page_went():
@@ -59,9 +59,9 @@ def test_the_homography_says_where_a_point_of_the_page_went():
     cv2.circle(page, (140, 60), 6, (0, 0, 0), -1)
     for name in ("phone", "archive", "flatbed"):
         source = scan.SOURCES[name]
-        bare = scan.Source(1.0, (), (), source.skew, source.keystone, 0.5, (255, 256), 0)
+        bare = scan.Source((), (), source.skew, source.keystone, 0.5, (255, 256), 0)
         for seed in range(8):
-            scanned, matrix = scan.digitise(page, bare, 240, np.random.default_rng(seed))
+            scanned, matrix = scan.digitise(page, bare, np.random.default_rng(seed))
             (where,) = cv2.perspectiveTransform(np.array([[[140, 60]]], np.float32), matrix)[0]
             rows, cols = np.nonzero(scanned[..., 0] < 128)
             np.testing.assert_allclose([cols.mean(), rows.mean()], where, atol=1.5)

@@ -1,10 +1,10 @@
-"""Write seeded splits of generated pages in the YOLO layout.
+"""Write seeded splits of generated pages.
 
     python -m training.detector.pages --out DIR --seed 0 --train 3600 --validation 300 --test 300
     python -m training.detector.pages --samples server/samples --seed 0
 
-DIR gets images/SPLIT/*.jpg, labels/SPLIT/*.txt, sources.json (which template, writers and stamp
-designs each page shows) and pages.yaml for the trainer.
+DIR gets images/*.jpg and labels.json: file -> width, height, document, split, boxes, and areas to
+ignore, as labels.py reads them.
 """
 
 import argparse

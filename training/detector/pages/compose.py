@@ -8,47 +8,112 @@ import numpy as np
 
 from training.detector import scan
 from training.detector.labels import CLASSES
-from training.detector.pages import handwriting, lookalikes, stamps, templates, text
-from training.detector.pages.sheet import Colour, Sheet, hand_text, press
+from training.detector.pages import (
+    handwriting,
+    houses,
+    lookalikes,
+    printed,
+    stamps,
+    templates,
+    text,
+)
+from training.detector.pages.sheet import Colour, Sheet, press
+from training.detector.pages.traits import weighted
 
 SIGNATURE, STAMP = CLASSES.index("signature"), CLASSES.index("stamp")
 # Ids of page templates, writers and stamp designs; no id serves two splits.
 POOLS = {"train": range(0, 4000), "validation": range(4000, 4500), "test": range(4500, 5000)}
-SMALLEST = 8  # px: a box must be this wide and high on the scan
-VISIBLE = 0.35  # share of the ink that must be seen on the scan
+HEIGHTS = (880, 1500)  # px: range of resolutions, 80 to 135 dpi of a letter
+SMALLEST = 0.0125  # of the page's long side: a box must be this wide and high
 CONTRAST = 16  # grey levels by which ink must change the scan to be seen
-HEIGHTS = (1000, 2200)  # px: range of drawing resolutions, 90 to 200 dpi of a letter
-SPRAWLING = 0.1  # share of signatures written over several lines of the page
+VISIBLE = 0.35  # share of the ink that must be seen on the scan to be labelled
+TRACE = 0.06  # share of the ink that, if seen, is an area to ignore
+CLEAR = 1.5  # least contrast-to-noise ratio of a label: mean change over deviation below
+SPRAWLING = 0.08  # share of signatures written over several lines of the page
 CROWDED = 0.2  # share of a mark that another of its class may cover; real ones hardly meet
+STACKED = 0.4  # the same for marks in one column, as signatures in a list are
 TRIES = 4  # to place a mark beside others
 DATED = 0.18  # share of signatures with a date or a word beside them, by the same pen
+UNSIGNED = {
+    "invoice": 0.35,
+    "form": 0.25,
+    "table": 0.5,
+    "certificate": 0.06,
+    "act": 0.08,
+    "deed": 0.08,
+}
+PENS = {
+    "black": 0.4, "grey": 0.04, "navy": 0.17, "blue": 0.23, "teal": 0.04, "violet": 0.07,
+    "green": 0.05,
+}  # fmt: skip
+INVOICE_PENS = {"black": 0.25, "navy": 0.2, "blue": 0.38, "violet": 0.12, "green": 0.05}
+# By kind of page: shares of 0, 1, 2 and 3 stamps, and of their kinds.
+STAMPED: dict[str, tuple[tuple[float, ...], dict[str, float]]] = {
+    "letter": (
+        (0.68, 0.25, 0.05, 0.02),
+        {"date": 0.3, "dateline": 0.1, "word": 0.14, "text": 0.16, "framed": 0.1, "round": 0.12,
+         "registry": 0.05, "oval": 0.03},
+    ),
+    "invoice": (
+        (0.2, 0.5, 0.2, 0.1),
+        {"company": 0.42, "registry": 0.13, "date": 0.08, "word": 0.07, "round": 0.12, "oval": 0.03,
+         "text": 0.06, "framed": 0.05, "dateline": 0.02, "picture": 0.02},
+    ),
+    "certificate": (
+        (0.3, 0.5, 0.15, 0.05),
+        {"round": 0.52, "rings": 0.08, "oval": 0.14, "text": 0.1, "square": 0.06, "picture": 0.05,
+         "dateline": 0.05},
+    ),
+    "deed": (
+        (0.1, 0.35, 0.35, 0.2),
+        {"round": 0.46, "rings": 0.04, "oval": 0.12, "text": 0.2, "dateline": 0.06, "date": 0.05,
+         "certified": 0.07},
+    ),
+    "act": ((0.5, 0.35, 0.1, 0.05), {"rings": 0.75, "round": 0.1, "text": 0.08, "framed": 0.07}),
+    "statement": (
+        (0.4, 0.4, 0.15, 0.05),
+        {"certified": 0.3, "round": 0.3, "framed": 0.15, "dateline": 0.25},
+    ),
+    "receipt": ((1.0,), stamps.KINDS),
+    "": ((0.5, 0.33, 0.12, 0.05), stamps.KINDS),
+}  # fmt: skip
+STAMPED |= {"memo": STAMPED["letter"], "continuation": STAMPED["letter"]}
+# Share of stamps that somebody signs across or inside.
+CROSSED = {
+    "certified": 0.95,
+    "round": 0.42,
+    "oval": 0.42,
+    "company": 0.4,
+    "text": 0.25,
+    "picture": 0.2,
+}
+OWN_COLOUR = 0.45  # share of those that are in the stamp's own ink, or one like it
+BOX_KINDS = {
+    "round": "round_seal", "rings": "round_seal", "oval": "oval_seal", "square": "square_seal",
+    "date": "date_stamp", "dateline": "date_stamp", "framed": "framed_text",
+    "registry": "framed_text",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Mark:
-    """One signature or stamp as inked: its class and the (n, 2) x, y of its pixels."""
+    """One signature or stamp as inked: its class, its kind and its pixels."""
 
     class_id: int
-    points: np.ndarray
-    touched: tuple[np.ndarray, ...]  # rows and columns of all that its ink changed
-    fading: np.ndarray  # (m, 3): factors that take the ink off them again
+    kind: str
+    points: np.ndarray  # (n, 2) x, y on the drawn page
+    fading: np.ndarray  # (n, 3): factors that take its ink off them again
 
     @property
     def box(self) -> np.ndarray:
         """(4,) xyxy on the drawn page."""
         return np.concatenate([self.points.min(axis=0), self.points.max(axis=0)])
 
-    @classmethod
-    def of(cls, class_id: int, points: np.ndarray, before: np.ndarray, after: np.ndarray) -> "Mark":
-        """From the (H, W, 3) uint8 page before and after it was inked."""
-        touched = np.nonzero((before != after).any(axis=2))
-        return cls(class_id, points, touched, before[touched] / np.maximum(after[touched], 1.0))
-
-    def off(self, pixels: np.ndarray) -> np.ndarray:
-        """The page without this mark, whatever was inked over it."""
-        bare = pixels.copy()
-        bare[self.touched] = np.minimum(bare[self.touched] * self.fading + 0.5, 255)
-        return bare
+    def shown(self, pixels: np.ndarray) -> np.ndarray:
+        """(n,) bool: where the (H, W, 3) uint8 page would look different without this mark."""
+        columns, rows = self.points.astype(np.intp).T
+        inked = pixels[rows, columns].astype(np.float32)
+        return np.abs(np.minimum(inked * self.fading, 255) - inked).max(axis=1) >= CONTRAST
 
 
 @dataclass(frozen=True)
@@ -58,9 +123,60 @@ class Page:
     pixels: np.ndarray  # (H, W, 3) uint8 RGB
     class_ids: np.ndarray  # (n,) int64
     xyxy: np.ndarray  # (n, 4) float32, pixels of this page
+    kinds: tuple[str, ...]  # (n,) as in labels.json, or ""
+    ignore: np.ndarray  # (m, 4) float32: marks that can hardly be seen
     template: int
     writers: tuple[int, ...]
     stamps: tuple[int, ...]
+
+
+class Paper:
+    """A printed page (H, W, 3) uint8 under ink, and beside it the same page without its marks."""
+
+    def __init__(self, pixels: np.ndarray, unit: float, kind: str, pool: range):
+        self.pixels, self.bare = pixels, pixels.copy()
+        self.unit, self.kind, self.pool = unit, kind, pool
+        self.marks: list[Mark] = []
+        self.writers: list[int] = []
+        self.designs: list[int] = []
+
+    def hand(self, rng: np.random.Generator) -> handwriting.Writer:
+        """Somebody of the split."""
+        self.writers.append(int(rng.choice(self.pool)))
+        return handwriting.writer(self.writers[-1])
+
+    def stamp(self, kind: str, rng: np.random.Generator) -> stamps.Design:
+        """A design of the split, of `kind` unless the split seems to have none."""
+        for design_id in rng.choice(self.pool, 200):
+            if stamps.kind_of(int(design_id)) == kind:
+                break
+        self.designs.append(int(design_id))
+        return stamps.design(int(design_id))
+
+    def write(
+        self, ink: np.ndarray, colour: Colour, corner: tuple[float, float], strength: float = 1.0
+    ) -> None:
+        """Press what is no mark."""
+        for page in (self.pixels, self.bare):
+            press(page, ink, colour, corner, strength)
+
+    def mark(
+        self, class_id: int, kind: str, *layers: tuple[np.ndarray, Colour, tuple, float]
+    ) -> bool:
+        """Press a mark of one or more layers (ink, colour, corner, strength); whether any ink lies
+        on the page.
+        """
+        before = self.pixels.copy()
+        points = np.concatenate([press(self.pixels, *layer) for layer in layers])
+        self.add(class_id, kind, points, before)
+        return len(points) > 0
+
+    def add(self, class_id: int, kind: str, points: np.ndarray, before: np.ndarray) -> None:
+        """Keep the (n, 2) points of a mark that is on the page; `before` is the page without it."""
+        if len(points):
+            columns, rows = points.astype(np.intp).T
+            fading = before[rows, columns] / np.maximum(self.pixels[rows, columns], 1.0)
+            self.marks.append(Mark(class_id, kind, points, fading.astype(np.float32)))
 
 
 def draw_page(
@@ -69,154 +185,157 @@ def draw_page(
     seed: int,
     height: int | None = None,
     source: scan.Source | None = None,
-    long_side: int = scan.FRAME,
 ) -> Page:
-    """Page number `index` of a split; equal arguments give the same page.
+    """Page number `index` of a split, scanned as it was drawn; equal arguments give the same page.
 
-    `height` is the drawing resolution in px, of any in HEIGHTS unless told, `long_side` that of the
-    scan. A mark that the scan does not show is taken off the page. KeyError if there is no such
+    `height` is the resolution in px, of any in HEIGHTS unless told. KeyError if there is no such
     split.
     """
     pool = POOLS[split]
     rng = np.random.default_rng((seed, list(POOLS).index(split), index))
     height = height or int(rng.integers(*HEIGHTS))
-    template = _from_pool(pool, rng)
-    house = templates.look(template)
+    template = int(rng.choice(pool))
+    kind = houses.kind(template)
     aspect = 0.7071 if rng.random() < 0.6 else 0.7727  # A4, letter
-    sheet = Sheet(round(height * aspect), height, house, rng)
-    kind = templates.kind(template)
-    places = templates.TEMPLATES[kind][0](sheet, rng)
-    pixels = np.array(sheet.image)
-    unit = sheet.unit
+    sheet = Sheet(round(height * aspect), height, houses.look(template), rng)
+    places = templates.TEMPLATES[kind](sheet, rng)
+    paper = Paper(np.array(sheet.image), sheet.unit, kind, pool)
 
-    marks: list[Mark] = []
-    writers: list[int] = []
-    designs: list[int] = []
-    steps = [lambda: _sign(pixels, unit, places, pool, marks, writers, rng)]
-    steps.insert(
-        int(rng.integers(2)),
-        lambda: _stamp(pixels, unit, kind, places, pool, marks, writers, designs, rng),
-    )
-    if rng.random() < (0.4 if kind == "certificate" else 0.01):
-        designs.append(_from_pool(pool, rng))
-        spot = (pixels.shape[1] * rng.uniform(0.15, 0.85), height * rng.uniform(0.65, 0.88))
-        before = pixels.copy()
-        points = stamps.stick(pixels, stamps.design(designs[-1]), spot, rng)
-        marks.append(Mark.of(STAMP, points, before, pixels))
-    _scribble(pixels, unit, pool, writers, rng)
-    _date(pixels, unit, sheet.dates, pool, writers, rng)
-    for step in steps:
-        step()
-    if rng.random() < 0.35:
-        lookalikes.bates_number(pixels, unit, rng)
-    if rng.random() < 0.25:
-        lookalikes.punch_holes(pixels, unit, rng)
+    if rng.random() < 0.04:
+        state = deepcopy(rng)
+        printed.highlights(paper.pixels, paper.unit, rng)
+        printed.highlights(paper.bare, paper.unit, state)
+    _stick(paper, rng)
+    _scribble(paper, rng)
+    _date(paper, sheet.dates, rng)
+    first = rng.random() < 0.5
+    if first:
+        _sign(paper, places, rng)
+    _stamp(paper, places, sheet.seals, rng)
+    if not first:
+        _sign(paper, places, rng)
+    bates, holes, state = rng.random() < 0.25, rng.random() < 0.2, deepcopy(rng)
+    for page, random in ((paper.pixels, rng), (paper.bare, state)):
+        if bates and kind in ("letter", "continuation", "memo", "table", "form"):
+            lookalikes.bates_number(page, paper.unit, random)
+        if holes:
+            lookalikes.punch_holes(page, paper.unit, random)
 
-    source = source or scan.pick(rng)
-    scanned, matrix = scan.digitise(pixels, source, long_side, deepcopy(rng))
-    class_ids, found = [], []
-    for mark in marks:
-        without = mark.off(pixels)
-        bare, _ = scan.digitise(without, source, long_side, deepcopy(rng))
-        box = extent(mark.points, matrix, cv2.absdiff(scanned, bare).max(axis=2) >= CONTRAST)
-        if box is None:
-            pixels, scanned = without, bare
-        else:
+    source = source or scan.pick(rng, kind)
+    again = deepcopy(rng)
+    scanned, matrix = scan.digitise(paper.pixels, source, rng)
+    bare = scan.digitise(paper.bare, source, again)[0] if paper.marks else scanned
+    changed = cv2.absdiff(scanned, bare).max(axis=2)
+    class_ids, found, kinds, ignore = [], [], [], []
+    for mark in paper.marks:
+        moved = cv2.perspectiveTransform(mark.points[None] + 0.5, matrix)[0]
+        box, clear = extent(moved, mark.shown(paper.pixels), scanned, changed)
+        if box is not None and clear:
             class_ids.append(mark.class_id)
+            kinds.append(mark.kind)
             found.append(box)
+        elif box is not None:
+            ignore.append(box)
     return Page(
         scanned, np.array(class_ids, np.int64), np.array(found, np.float32).reshape(-1, 4),
-        template, tuple(writers), tuple(designs),
+        tuple(kinds), np.array(ignore, np.float32).reshape(-1, 4), template, tuple(paper.writers),
+        tuple(paper.designs),
     )  # fmt: skip
 
 
-def extent(points: np.ndarray, matrix: np.ndarray, seen: np.ndarray) -> np.ndarray | None:
-    """Box (4,) xyxy of the (n, 2) points of a mark after `matrix`: the extent of the ink that shows
-    on the scan, where `seen`, (H, W) bool, is set. None if the mark is mostly cut off, hidden or
-    lost in the copy, or too small to see.
+def extent(
+    points: np.ndarray, shown: np.ndarray, scanned: np.ndarray, changed: np.ndarray
+) -> tuple[np.ndarray | None, bool]:
+    """Box (4,) xyxy of a mark on the scan, and whether it is clear enough for a label.
+
+    `points` (n, 2) are its pixels there, `shown` (n,) bool those that no other ink hides, `scanned`
+    (H, W, 3) uint8 the scan, `changed` (H, W) uint8 by how much marks changed it. A mark is clear
+    if enough of its ink is seen, it is large enough, and its mean change is CLEAR times the
+    deviation of what lies below. None if next to nothing of it is seen.
     """
-    if not len(points):
-        return None
-    moved = cv2.perspectiveTransform(points[None] + 0.5, matrix)[0]
-    inside = moved[((moved >= 0) & (moved < seen.shape[::-1])).all(axis=1)]
-    cols, rows = inside.astype(np.intp).T
-    shown = inside[seen[rows, cols]]
-    if len(shown) < VISIBLE * len(moved):
-        return None
-    low, high = shown.min(axis=0), shown.max(axis=0)
-    return np.concatenate([low, high]) if (high - low >= SMALLEST).all() else None
+    size = np.array(changed.shape[::-1])
+    inside = ((points >= 0) & (points < size)).all(axis=1)
+    columns, rows = points[inside].astype(np.intp).T
+    change = np.where(shown[inside], changed[rows, columns], 0)
+    seen = change >= CONTRAST
+    share = seen.sum() / max(len(points), 1)
+    if share < TRACE:
+        return None, False
+    spots = points[inside][seen if share >= VISIBLE else slice(None)]
+    low, high = spots.min(axis=0), spots.max(axis=0)
+    box = np.concatenate([low, high])
+    left, top, right, foot = box.astype(int)
+    below = cv2.cvtColor(scanned[top : foot + 1, left : right + 1], cv2.COLOR_RGB2GRAY)
+    ink = np.zeros(below.shape, np.uint8)
+    within = (rows >= top) & (rows <= foot) & (columns >= left) & (columns <= right)
+    ink[rows[within] - top, columns[within] - left] = 1
+    below = below[cv2.dilate(ink, np.ones((3, 3), np.uint8)) == 0]
+    deviation = below.std() if len(below) else 0.0
+    large = ((high - low) >= SMALLEST * size.max()).all()
+    clear = share >= VISIBLE and large and change[seen].mean() >= CLEAR * deviation
+    return box, bool(clear)
 
 
 def crowded(class_id: int, box: np.ndarray, marks: list[Mark]) -> bool:
     """Whether a box (4,) xyxy and one of another mark of its class lie on each other: more than
-    CROWDED of the smaller.
+    CROWDED of the smaller, or STACKED where one stands above the other.
     """
     for mark in marks:
-        if mark.class_id == class_id and len(mark.points):
-            both = np.minimum(box[2:], mark.box[2:]) - np.maximum(box[:2], mark.box[:2])
-            smaller = min(np.prod(box[2:] - box[:2]), np.prod(mark.box[2:] - mark.box[:2]))
-            if (both > 0).all() and np.prod(both) > CROWDED * smaller:
+        if mark.class_id == class_id:
+            other = mark.box
+            both = np.minimum(box[2:], other[2:]) - np.maximum(box[:2], other[:2])
+            size, others = box[2:] - box[:2], other[2:] - other[:2]
+            apart = np.abs(box[:2] + box[2:] - other[:2] - other[2:]) / 2
+            column = apart[0] < size[0] / 4 and apart[1] > min(size[1], others[1]) / 2
+            limit = STACKED if column else CROWDED
+            if (both > 0).all() and np.prod(both) > limit * min(np.prod(size), np.prod(others)):
                 return True
     return False
 
 
-def _from_pool(pool: range, rng: np.random.Generator) -> int:
-    return int(pool[rng.integers(len(pool))])
+def _pen(paper: Paper, rng: np.random.Generator) -> Colour:
+    shares = INVOICE_PENS if paper.kind == "invoice" else PENS
+    return _like(handwriting.INKS[weighted(shares, rng)], rng)
 
 
-def _pen_colour(rng: np.random.Generator) -> Colour:
-    shares = {
-        "black": 0.46,
-        "grey": 0.05,
-        "navy": 0.17,
-        "blue": 0.18,
-        "teal": 0.06,
-        "violet": 0.04,
-        "green": 0.04,
-    }
-    name = str(rng.choice(list(shares), p=list(shares.values())))
-    return handwriting.INKS[name]
+def _like(colour: Colour, rng: np.random.Generator) -> Colour:
+    """A colour as another pad or pen of its kind has it."""
+    red, green, blue = np.clip(np.array(colour) + rng.normal(0, 12, 3), 0, 235).astype(int).tolist()
+    return red, green, blue
 
 
-def _sign(
-    pixels: np.ndarray, unit: float, places: list[templates.Place], pool: range,
-    marks: list[Mark], writers: list[int], rng: np.random.Generator,
-) -> None:  # fmt: skip
+def _sign(paper: Paper, places: list[houses.Place], rng: np.random.Generator) -> None:
     """Sign most of the places, each with its own hand and usually one pen."""
-    if rng.random() < 0.1:
+    if rng.random() < UNSIGNED.get(paper.kind, 0.12):
         return
-    colour = _pen_colour(rng)
+    colour = _pen(paper, rng)
     for place in places:
         if rng.random() < 0.12:
             continue
         if rng.random() < 0.15:
-            colour = _pen_colour(rng)
-        writers.append(_from_pool(pool, rng))
-        hand = handwriting.writer(writers[-1])
-        if _signature(pixels, unit, place, hand, colour, marks, rng) and rng.random() < DATED:
-            _dated(pixels, unit, marks[-1].points, hand, colour, rng)
+            colour = _pen(paper, rng)
+        hand = paper.hand(rng)
+        if _signature(paper, place, hand, colour, rng) and rng.random() < DATED:
+            _dated(paper, paper.marks[-1].points, hand, colour, rng)
 
 
-def _date(
-    pixels: np.ndarray, unit: float, lines: list[tuple[float, float]], pool: range,
-    writers: list[int], rng: np.random.Generator,
-) -> None:  # fmt: skip
+def _date(paper: Paper, lines: list[tuple[float, float]], rng: np.random.Generator) -> None:
     """Dates on the lines that begin at the given x, y; about as high as a small signature."""
     for x, y in lines:
-        writers.append(_from_pool(pool, rng))
-        size = float(rng.uniform(14, 30)) * unit
+        size = float(rng.uniform(14, 30)) * paper.unit
         line = text.date(rng) if rng.random() < 0.5 else text.short_date(rng)
-        entry = lookalikes.jotted(line, size, unit, handwriting.writer(writers[-1]), rng)
-        corner = (x * unit, y * unit - entry.shape[0] * float(rng.uniform(0.8, 1.05)))
-        press(pixels, entry, _pen_colour(rng), corner, float(rng.uniform(0.6, 1.0)))
+        entry = lookalikes.jotted(line, size, paper.unit, paper.hand(rng), rng)
+        corner = (x * paper.unit, y * paper.unit - entry.shape[0] * float(rng.uniform(0.8, 1.05)))
+        paper.write(entry, _pen(paper, rng), corner, float(rng.uniform(0.6, 1.0)))
 
 
 def _dated(
-    pixels: np.ndarray, unit: float, points: np.ndarray, hand: handwriting.Writer, colour: Colour,
+    paper: Paper, points: np.ndarray, hand: handwriting.Writer, colour: Colour,
     rng: np.random.Generator,
 ) -> None:  # fmt: skip
     """What a signer adds beside or below the signature; it is not part of it."""
     (left, top), (right, foot) = points.min(axis=0), points.max(axis=0)
+    unit = paper.unit
     line = lookalikes.jotting(rng) if rng.random() < 0.7 else text.person(rng)
     size = float(rng.uniform(12, 26)) * unit
     entry = lookalikes.jotted(line, size, unit, hand, rng)
@@ -224,23 +343,27 @@ def _dated(
         corner = (right + rng.uniform(2, 40) * unit, (top + foot) / 2 - rng.uniform(0, 1) * size)
     else:
         corner = (left + rng.normal(0, 20) * unit, foot + rng.uniform(0, 12) * unit)
-    press(pixels, stamps.rotated(entry, rng.normal(0, 4)), colour, corner, 0.9)
+    paper.write(stamps.rotated(entry, rng.normal(0, 4)), colour, corner, 0.9)
 
 
 def _signature(
-    pixels: np.ndarray, unit: float, place: templates.Place, hand: handwriting.Writer,
-    colour: Colour, marks: list[Mark], rng: np.random.Generator,
+    paper: Paper, place: houses.Place, hand: handwriting.Writer, colour: Colour,
+    rng: np.random.Generator,
 ) -> bool:  # fmt: skip
     """Write one signature about `place`, smaller where others leave little room.
 
     False, and nothing is written, if they leave too little.
     """
+    unit = paper.unit
     short = place.initials or rng.random() < 0.05
     plan = (handwriting.initials_plan if short else handwriting.signature_plan)(hand, rng)
-    stretch = 1.0 if short else float(rng.lognormal(0.35, 0.25))
+    upright = short or hand.style == "tall"
+    stretch = 1.0 if upright else float(rng.lognormal(0.35, 0.25))
     width = place.width * float(rng.lognormal(0.0 if short else 0.3, 0.3)) * unit
     tall = (place.width * 0.9 if place.initials else float(rng.uniform(38, 96))) * unit
-    if not short and rng.random() < SPRAWLING:
+    if hand.style == "tall":
+        tall *= 1.3
+    elif not short and rng.random() < SPRAWLING:
         width, tall = width * float(rng.uniform(1.2, 1.8)), float(rng.uniform(90, 210)) * unit
     pen = max(0.75, hand.pen * unit * float(rng.uniform(0.8, 1.25)))
     tilt = float(rng.normal(0, 12)) if rng.random() < 0.08 else 0.0
@@ -252,73 +375,91 @@ def _signature(
         x = place.x * unit - ink.shape[1] / 2 + rng.normal(0, 14) * unit
         y = place.y * unit - ink.shape[0] * rng.uniform(0.5, 1.0) + rng.normal(0, 5) * unit
         box = np.array([x, y, x + ink.shape[1], y + ink.shape[0]])
-        if not crowded(SIGNATURE, box, marks):
+        if not crowded(SIGNATURE, box, paper.marks):
             break
     else:
         return False
-    strength = (
-        float(rng.uniform(0.65, 1.0)) if rng.random() < 0.8 else float(rng.uniform(0.35, 0.65))
-    )
-    before = pixels.copy()
-    points = press(pixels, ink, colour, (x, y), strength)
+    even = rng.random() < 0.8
+    strength = float(rng.uniform(0.65, 1.0)) if even else float(rng.uniform(0.35, 0.65))
+    layers = [(ink, colour, (x, y), strength)]
     if rng.random() < 0.02:  # doubled, as by a slipped copy
-        more = press(
-            pixels, ink, colour, (x + rng.normal(0, 3), y + rng.normal(0, 3)), strength * 0.7
-        )
-        points = np.concatenate([points, more])
-    marks.append(Mark.of(SIGNATURE, points, before, pixels))
-    return len(points) > 0
+        slip = (x + rng.normal(0, 3), y + rng.normal(0, 3))
+        layers.append((ink, colour, slip, strength * 0.7))
+    return paper.mark(SIGNATURE, "initials" if short else "", *layers)
 
 
 def _stamp(
-    pixels: np.ndarray, unit: float, kind: str, places: list[templates.Place], pool: range,
-    marks: list[Mark], writers: list[int], designs: list[int], rng: np.random.Generator,
+    paper: Paper, places: list[houses.Place], seals: list[tuple[float, float, str]],
+    rng: np.random.Generator,
 ) -> None:  # fmt: skip
-    """No, one or a few stamps: beside signatures, low on the page, at the head, anywhere.
-
-    An invoice has one at least.
+    """The stamps that the template asks for, and no, one or a few others: beside signatures, low
+    on the page, at the head, anywhere.
     """
-    count = int(rng.choice((0, 1, 2, 3), p=(0.42, 0.38, 0.14, 0.06)))
-    for _ in range(count + (kind == "invoice")):
-        designs.append(_from_pool(pool, rng))
-        stamp = stamps.design(designs[-1])
-        ink = stamps.draw(stamp, unit, rng)
-        signed = 0.7 if kind == "invoice" else 0.35
-        corner = _clear_spot(pixels, unit, ink.shape, places if rng.random() < signed else [], rng)
-        box = np.array([*corner, corner[0] + ink.shape[1], corner[1] + ink.shape[0]])
-        if crowded(STAMP, box, marks) and rng.random() < 0.9:
-            continue
-        strength = (
-            float(rng.uniform(0.6, 1.0)) if rng.random() < 0.75 else float(rng.uniform(0.3, 0.6))
+    unit = paper.unit
+    for x, y, kind in seals:
+        if rng.random() < 0.8:
+            ink = paper.stamp(kind, rng)
+            face = stamps.draw(ink, unit, rng)
+            corner = (x * unit - face.ink.shape[1] / 2, y * unit - face.ink.shape[0] / 2)
+            _press_stamp(paper, ink, face, corner, rng)
+    counts, kinds = STAMPED.get(paper.kind, STAMPED[""])
+    for _ in range(int(rng.choice(len(counts), p=counts))):
+        ink = paper.stamp(weighted(kinds, rng), rng)
+        face = stamps.draw(ink, unit, rng)
+        signed = 0.6 if paper.kind in ("invoice", "deed", "act", "certificate") else 0.35
+        near = places if rng.random() < signed else []
+        _press_stamp(paper, ink, face, _clear_spot(paper, face.ink.shape, near, rng), rng)
+
+
+def _press_stamp(
+    paper: Paper, stamp: stamps.Design, face: stamps.Print, corner: tuple[float, float],
+    rng: np.random.Generator,
+) -> None:  # fmt: skip
+    """Print a stamp with its left and top at `corner`, fill it in, sign across it."""
+    height, width = face.ink.shape
+    box = np.array([*corner, corner[0] + width, corner[1] + height])
+    if crowded(STAMP, box, paper.marks) and rng.random() < 0.93:
+        return
+    full = rng.random() < 0.75
+    strength = float(rng.uniform(0.6, 1.0)) if full else float(rng.uniform(0.3, 0.6))
+    colour = _like(stamps.INKS[stamp.ink], rng)
+    layers = [(face.ink, colour, corner, strength)]
+    if face.second is not None:
+        layers.append((face.second, _like(stamps.INKS[stamp.second_ink], rng), corner, strength))
+    if not paper.mark(STAMP, BOX_KINDS.get(stamp.kind, "text_stamp"), *layers):
+        return
+    if face.entries is not None:
+        paper.write(face.entries, _pen(paper, rng), corner, 0.9)
+    if rng.random() >= CROSSED.get(stamp.kind, 0.06):
+        return
+    own = rng.random() < OWN_COLOUR
+    pen = _like(stamps.INKS[stamp.ink], rng) if own else _pen(paper, rng)
+    x, y = (box[:2] + box[2:]) / 2 / paper.unit
+    across = width / paper.unit
+    inside = stamp.kind in stamps.SEALS and rng.random() < 0.4
+    if inside:  # small, within the ring
+        place = houses.Place(
+            float(x),
+            float(y + across * 0.15),
+            float(across * rng.uniform(0.3, 0.6)),
+            bool(rng.random() < 0.4),
         )
-        before = pixels.copy()
-        points = press(pixels, ink, stamps.INKS[stamp.ink], corner, strength)
-        marks.append(Mark.of(STAMP, points, before, pixels))
-        if stamp.kind in ("framed", "date") and rng.random() < 0.4:  # filled in by hand
-            size = max(6, int(ink.shape[0] * rng.uniform(0.15, 0.3)))
-            entry = hand_text(text.date(rng)[:9], text.pick_font("hand", rng), size, rng)
-            spot = (
-                corner[0] + ink.shape[1] * 0.25,
-                corner[1] + ink.shape[0] * rng.uniform(0.3, 0.6),
-            )
-            press(pixels, entry, _pen_colour(rng), spot, 0.9)
-        if rng.random() < 0.1:  # signed across
-            writers.append(_from_pool(pool, rng))
-            x, y = (box[:2] + box[2:]) / 2 / unit
-            place = templates.Place(float(x), float(y), float(rng.uniform(70, 160)))
-            hand = handwriting.writer(writers[-1])
-            _signature(pixels, unit, place, hand, _pen_colour(rng), marks, rng)
+    else:
+        x += rng.normal(0, 0.2) * across
+        place = houses.Place(
+            float(x), float(y + rng.uniform(0, 35)), float(across * rng.uniform(0.45, 1.0))
+        )
+    _signature(paper, place, paper.hand(rng), pen, rng)
 
 
 def _clear_spot(
-    pixels: np.ndarray, unit: float, size: tuple[int, ...], places: list[templates.Place],
-    rng: np.random.Generator,
-) -> tuple[float, float]:  # fmt: skip
+    paper: Paper, size: tuple[int, ...], places: list[houses.Place], rng: np.random.Generator
+) -> tuple[float, float]:
     """The lightest of a few spots for ink of `size` (h, w), as its left and top: beside one of
     `places`, else low on the page, at the head, anywhere.
     """
-    height, width = pixels.shape[:2]
-    where = rng.random()
+    height, width = paper.pixels.shape[:2]
+    unit, where = paper.unit, rng.random()
     spots = []
     for _ in range(int(rng.integers(1, TRIES + 1))):
         if places:
@@ -326,9 +467,9 @@ def _clear_spot(
             loose = rng.choice((0.3, 1.0))  # under the signature, or somewhere near it
             x = place.x * unit + rng.normal(0, 90) * loose * unit
             y = place.y * unit + rng.normal(0, 45) * loose * unit
-        elif where < 0.4:
-            x, y = rng.uniform(0.15, 0.85) * width, rng.uniform(0.7, 0.95) * height
-        elif where < 0.7:
+        elif where < 0.45:
+            x, y = rng.uniform(0.15, 0.85) * width, rng.uniform(0.6, 0.95) * height
+        elif where < 0.65:
             x, y = rng.uniform(0.5, 0.9) * width, rng.uniform(0.03, 0.3) * height
         else:
             x, y = rng.uniform(0.1, 0.9) * width, rng.uniform(0.05, 0.95) * height
@@ -336,15 +477,24 @@ def _clear_spot(
         top = float(np.clip(y, 0, height - 1)) - size[0] / 2
         rows = slice(max(0, int(top)), int(top) + size[0])
         columns = slice(max(0, int(left)), int(left) + size[1])
-        spots.append((-pixels[rows, columns].mean(), left, top))
+        spots.append((-paper.pixels[rows, columns].mean(), left, top))
     return min(spots)[1:]
 
 
-def _scribble(
-    pixels: np.ndarray, unit: float, pool: range, writers: list[int], rng: np.random.Generator
-) -> None:
+def _stick(paper: Paper, rng: np.random.Generator) -> None:
+    """A foil or wafer seal on some certificates, rarely on other pages."""
+    if rng.random() < {"certificate": 0.3, "deed": 0.05}.get(paper.kind, 0.004):
+        paper.designs.append(int(rng.choice(paper.pool)))
+        height, width = paper.pixels.shape[:2]
+        spot = (width * rng.uniform(0.15, 0.85), height * rng.uniform(0.65, 0.88))
+        before = paper.pixels.copy()
+        points = stamps.stick(paper.pixels, stamps.design(paper.designs[-1]), spot, rng)
+        paper.add(STAMP, "sticker_seal", points, before)
+
+
+def _scribble(paper: Paper, rng: np.random.Generator) -> None:
     """What hands leave on pages beside signatures; none of it is boxed."""
-    height, width = pixels.shape[:2]
+    height, width = paper.pixels.shape[:2]
 
     def spot() -> tuple[float, float]:
         """Mostly the margins: left, right, head or foot."""
@@ -354,13 +504,9 @@ def _scribble(
         y = (y, y, y, rng.uniform(0.01, 0.12), rng.uniform(0.85, 0.95))[side]
         return float(x) * width, float(y) * height
 
-    def hand() -> handwriting.Writer:
-        writers.append(_from_pool(pool, rng))
-        return handwriting.writer(writers[-1])
-
-    for _ in range(int(rng.choice((0, 1, 2, 3), p=(0.6, 0.25, 0.1, 0.05)))):
-        lookalikes.note(pixels, unit, spot(), hand(), rng)
+    for _ in range(int(rng.choice((0, 1, 2, 3), p=(0.66, 0.22, 0.08, 0.04)))):
+        lookalikes.note(paper.write, paper.unit, spot(), paper.hand(rng), rng)
     for _ in range(int(rng.choice((0, 1, 3, 6), p=(0.75, 0.12, 0.08, 0.05)))):
-        lookalikes.tick(pixels, unit, spot(), hand(), rng)
-    if rng.random() < 0.1:
-        lookalikes.crossed_out(pixels, unit, spot(), hand(), rng)
+        lookalikes.tick(paper.write, paper.unit, spot(), paper.hand(rng), rng)
+    if rng.random() < 0.08:
+        lookalikes.crossed_out(paper.write, paper.unit, spot(), paper.hand(rng), rng)

@@ -13,8 +13,12 @@ import cv2
 import numpy as np
 from scipy.special import ndtr
 
+from training.detector.pages.traits import weighted
+
 WRITER_SEED = 7101
-STYLES = ("legible", "trailing", "loops", "zigzag", "capitals")
+STYLES = {
+    "legible": 0.34, "trailing": 0.27, "loops": 0.12, "zigzag": 0.07, "capitals": 0.1, "tall": 0.1,
+}  # fmt: skip
 INKS = {  # RGB
     "black": (20, 20, 24),
     "grey": (90, 90, 95),
@@ -115,7 +119,7 @@ def writer(writer_id: int) -> Writer:
     rng = np.random.default_rng((WRITER_SEED, writer_id))
     return Writer(
         writer_id=writer_id,
-        style=str(rng.choice(STYLES, p=(0.42, 0.34, 0.08, 0.06, 0.1))),
+        style=weighted(STYLES, rng),
         slant=float(rng.normal(0.35, 0.25)),
         spread=float(rng.uniform(0.8, 1.7)),
         ascender=float(rng.uniform(0.7, 1.5)),
@@ -181,6 +185,14 @@ def _zigzag(rng: np.random.Generator) -> np.ndarray:
     return np.stack([x, y, rng.normal(0, 0.3, count)], axis=1)
 
 
+def _tall(rng: np.random.Generator) -> np.ndarray:
+    """A few strokes up and down, far higher than wide."""
+    count = int(rng.integers(3, 7))
+    x = np.cumsum(rng.uniform(-0.5, 0.8, count))
+    y = np.where(np.arange(count) % 2 == 0, rng.uniform(3, 6, count), rng.uniform(-1.5, 0.5, count))
+    return np.stack([x, y, rng.normal(0, 1.2, count)], axis=1)
+
+
 def _append(run: np.ndarray, more: np.ndarray, gap: float) -> np.ndarray:
     moved = more + np.array([run[:, 0].max() + gap, 0.0, 0.0])
     return np.concatenate([run, moved])
@@ -227,6 +239,8 @@ def signature_plan(hand: Writer, rng: np.random.Generator) -> Plan:
         plan = [_append(_capital(hand, 0), _loops(hand, own), 0.1)]
     elif hand.style == "zigzag":
         plan = [_append(_capital(hand, 0), _zigzag(own), 0.1)]
+    elif hand.style == "tall":
+        plan = [_append(_capital(hand, 0), _tall(own), -0.8)]
     elif hand.style == "capitals":
         plan = [_capital(hand, 0)]
         for which in range(1, max(2, hand.words)):

@@ -10,7 +10,6 @@ from training.detector.labels import CLASSES
 from training.detector.pages.compose import draw_page
 
 CLEAN = scan.Source(
-    share=1.0,
     before=(),
     after=((scan.defocus, 0.5),),
     skew=0.4,
@@ -35,7 +34,7 @@ def write(out: Path, seed: int) -> None:
     labels = {}
     for name, (index, dpi) in SAMPLES.items():
         height = round(A4_INCHES * dpi)
-        page = draw_page("test", index, seed, height, CLEAN, long_side=height)
+        page = draw_page("test", index, seed, height, CLEAN)
         save(Image.fromarray(page.pixels), out / name, dpi)
         labels[name] = {
             "boxes": [

@@ -15,6 +15,7 @@ Colour = tuple[int, int, int]
 class Look:
     """What the templates of one house have in common."""
 
+    seed: int
     language: str
     body: str  # font paths
     head: str
@@ -22,20 +23,28 @@ class Look:
     leading: float  # line distance in font sizes
     ink: Colour
     accent: Colour
+    second: Colour
+    tint: Colour  # of filled panels and cells, light
+    paper: Colour
     left: float  # margins in shares of the page
     right: float
     company: str
     script_head: bool
+    logo: str
+    emblem: str
+    panels: str  # filled, outlined, both, bar or none
+    roundness: float  # of panels and blocks, 0 to 0.5
 
 
 class Sheet:
-    """A white page of width x height px under print; lengths in 1/1000 of its height (`unit`).
+    """A page of width x height px under print; lengths in 1/1000 of its height (`unit`).
 
-    `dates` are the x, y where lines begin that a hand puts the date on.
+    `dates` are the x, y where lines begin that a hand puts the date on; `seals` are the x, y where
+    a stamp goes, and its kind.
     """
 
     def __init__(self, width: int, height: int, look: Look, rng: np.random.Generator):
-        self.image = Image.new("RGB", (width, height), (255, 255, 255))
+        self.image = Image.new("RGB", (width, height), look.paper)
         self.pen = ImageDraw.Draw(self.image)
         self.look = look
         self.rng = rng
@@ -44,6 +53,7 @@ class Sheet:
         self.left = look.left * self.width
         self.right = (1 - look.right) * self.width
         self.dates: list[tuple[float, float]] = []
+        self.seals: list[tuple[float, float, str]] = []
 
     def write(
         self,
@@ -94,6 +104,20 @@ class Sheet:
             fill=fill,
             outline=ink or self.look.ink,
             width=round(max(width * u, min(width, 1))),
+        )
+
+    def panel(
+        self, x0: float, y0: float, x1: float, y1: float, fill: Colour | None,
+        edge: Colour | None, radius: float,
+    ) -> None:  # fmt: skip
+        """A box with rounded corners."""
+        u = self.unit
+        self.pen.rounded_rectangle(
+            (x0 * u, y0 * u, x1 * u, y1 * u),
+            radius=max(0, min(radius, (x1 - x0) / 2, (y1 - y0) / 2)) * u,
+            fill=fill,
+            outline=edge,
+            width=max(1, round(u)),
         )
 
     def paragraph(

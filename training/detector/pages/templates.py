@@ -1,205 +1,22 @@
 """Page templates: what is printed on a page, and where hands sign it.
 
-A template prints on a sheet and returns its signing places. One template id stands for one house:
-its kind of page, fonts, colours, letterhead and margins.
+A template prints on a sheet and returns its signing places. Invoices and deeds stand in files of
+their own.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
-from training.detector.pages import handwriting, lookalikes, text
-from training.detector.pages.sheet import Colour, Look, Sheet
-
-TEMPLATE_SEED = 7103
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a hand signs: the middle of the line it signs on, in 1/1000 of the page height."""
-
-    x: float
-    y: float
-    width: float  # of a usual signature there
-    initials: bool = False
-
-
-def look(template_id: int) -> Look:
-    """The same house style for the same id."""
-    rng = np.random.default_rng((TEMPLATE_SEED, template_id))
-    language = str(rng.choice(text.LANGUAGES))
-    role = str(rng.choice(("serif", "sans", "typewriter"), p=(0.28, 0.27, 0.45)))
-    grey = int(rng.integers(0, 70))
-    if rng.random() < 0.6:
-        accent = (grey, grey, grey)
-    else:
-        red, green, blue = (int(shade) for shade in rng.integers(0, 160, 3))
-        accent = (red, green, blue)
-    return Look(
-        language=language,
-        body=text.pick_font(text.BODY_FONTS.get(language, role), rng),
-        head=text.pick_font("bold", rng),
-        size=float(rng.uniform(10.5, 16)),
-        leading=float(rng.uniform(1.08, 1.5)),
-        ink=(grey, grey, grey),
-        accent=accent,
-        left=float(rng.uniform(0.08, 0.16)),
-        right=float(rng.uniform(0.06, 0.15)),
-        company=text.company(rng),
-        script_head=bool(rng.random() < 0.25),
-    )
-
-
-def kind(template_id: int) -> str:
-    """The name in TEMPLATES that this id belongs to."""
-    rng = np.random.default_rng((TEMPLATE_SEED, template_id, 1))
-    shares = np.array([share for _, share in TEMPLATES.values()])
-    return str(rng.choice(list(TEMPLATES), p=shares / shares.sum()))
-
-
-def _letterhead(sheet: Sheet, rng: np.random.Generator) -> float:
-    """Print the head of a letter; returns the y below it."""
-    house, y = sheet.look, float(rng.uniform(25, 60))
-    centred = rng.random() < 0.5
-    middle = sheet.width / 2
-    if rng.random() < 0.7:
-        size = float(rng.uniform(28, 75))
-        x = (
-            middle - size / 2
-            if centred
-            else (sheet.left if rng.random() < 0.7 else sheet.right - size * 1.5)
-        )
-        (lookalikes.crest if rng.random() < 0.4 else lookalikes.logo)(sheet, x, y, size, rng)
-        y += size * (1.1 if centred else 0.2)
-    path = text.pick_font("script", rng) if house.script_head else house.head
-    size = float(rng.uniform(16, 46 if house.script_head else 30))
-    x = middle if centred else sheet.left + 90
-    sheet.write(x, y, house.company, size, path, house.accent, "centre" if centred else "left")
-    y += size * 1.3
-    sheet.write(
-        x,
-        y,
-        text.address(rng),
-        house.size * 0.75,
-        ink=house.accent,
-        align="centre" if centred else "left",
-    )
-    y += 22
-    if rng.random() < 0.3:
-        sheet.rule(sheet.left, y, sheet.right, y, float(rng.uniform(0.6, 2.5)), house.accent)
-    if rng.random() < 0.15:  # partners down the margins, as law firms print them
-        for column in (sheet.left * 0.5, sheet.right - 60):
-            for i in range(int(rng.integers(8, 22))):
-                sheet.write(column, 60 + i * 8, text.person(rng), 6.5, ink=house.accent)
-        y = max(y, 245)
-    return y + float(rng.uniform(10, 30))
-
-
-def _footer(sheet: Sheet, rng: np.random.Generator) -> None:
-    if rng.random() < 0.5:
-        line = f"{sheet.look.company}   {text.address(rng)}   {text.number(10, rng)}"
-        sheet.write(
-            sheet.width / 2, 975, line, sheet.look.size * 0.6, ink=sheet.look.accent, align="centre"
-        )
-    if rng.random() < 0.2:
-        lookalikes.printed_seal(
-            sheet, float(rng.uniform(0.1, 0.9)) * sheet.width, 945, float(rng.uniform(30, 60)), rng
-        )
-    if rng.random() < 0.12:
-        lookalikes.barcode(
-            sheet,
-            float(rng.uniform(0.05, 0.7)) * sheet.width,
-            float(rng.choice((15, 930))),
-            55,
-            rng,
-        )
-
-
-def _by_hand(rng: np.random.Generator) -> tuple[str, Colour]:
-    """A handwriting font's path and an ink."""
-    return text.pick_font("hand", rng), handwriting.INKS[str(rng.choice(list(handwriting.INKS)))]
-
-
-def _closing(sheet: Sheet, y: float, rng: np.random.Generator) -> tuple[float, list[Place]]:
-    """A greeting and names with room above to sign; returns the y below, and the places."""
-    house, places = sheet.look, []
-    step = house.size * house.leading
-    greeting = (
-        "Sincerely,",
-        "Yours faithfully,",
-        "Best regards,",
-        "Very truly yours,",
-        "Cordially,",
-        "Thank you,",
-    )
-    x = sheet.left if rng.random() < 0.5 else float(rng.uniform(0.45, 0.6)) * sheet.width
-    if rng.random() < 0.8:
-        by_hand = _by_hand(rng) if rng.random() < 0.06 else ("", None)
-        size = house.size * (1.5 if by_hand[0] else 1.0)
-        sheet.write(x, y, text.choice("|".join(greeting), rng, "|"), size, *by_hand)
-        y += step
-    stacked = rng.random() < 0.5
-    for i in range(int(rng.choice((1, 1, 1, 1, 2, 3)))):
-        room = float(rng.uniform(18, 55))
-        column = x if stacked or i == 0 else sheet.left + (i - 1) * 0.4 * sheet.width
-        if stacked or i == 0:
-            y += room
-        width = float(rng.uniform(90, 220))
-        places.append(Place(column + width * 0.45, y, width))
-        if rng.random() < 0.25:
-            sheet.rule(column, y, column + width, y)
-            y += 2
-        if rng.random() < 0.9:
-            sheet.write(column, y, text.person(rng))
-            if rng.random() < 0.7:
-                sheet.write(column, y + step, text.choice(text.TITLES, rng, "|"))
-        y += step * (2.4 if stacked or i == 0 else 0)
-    if rng.random() < 0.5:
-        author = "ABCDEFGH"[rng.integers(8)] + "KLMNPRS"[rng.integers(7)]
-        sheet.write(sheet.left, y, f"{author}:{text.choice('ab mf jd', rng)}")
-        y += step * 1.5
-    if rng.random() < 0.5:
-        for i in range(int(rng.integers(1, 8))):
-            sheet.write(
-                sheet.left + (0 if i == 0 else 30), y, ("cc: " if i == 0 else "") + text.person(rng)
-            )
-            y += step
-            if y > 960:
-                break
-    return y, places
-
-
-def _table(
-    sheet: Sheet, y: float, rows: int, rng: np.random.Generator, ruled: bool = True
-) -> float:
-    columns = int(rng.integers(3, 7))
-    edges = np.linspace(sheet.left, sheet.right, columns + 1)
-    step = sheet.look.size * float(rng.uniform(1.3, 1.8))
-    if ruled and rng.random() < 0.5:
-        sheet.box(sheet.left, y, sheet.right, y + step, fill=(215, 215, 215))
-    for row in range(rows):
-        for i in range(columns):
-            cell = (
-                text.sentence(sheet.look.language, 2, rng)[:16]
-                if i == 0 or row == 0
-                else f"{rng.uniform(0, 9999):.2f}"
-            )
-            sheet.write(float(edges[i]) + 3, y + step * 0.15, cell, sheet.look.size * 0.85)
-        if ruled:
-            sheet.rule(sheet.left, y, sheet.right, y)
-        y += step
-    if ruled:
-        sheet.rule(sheet.left, y, sheet.right, y)
-        for edge in edges:
-            sheet.rule(float(edge), y - rows * step, float(edge), y)
-    return y + step * 0.5
+from training.detector.pages import deeds, houses, invoices, printed, text
+from training.detector.pages.houses import Place
+from training.detector.pages.sheet import Sheet
 
 
 def letter(sheet: Sheet, rng: np.random.Generator) -> list[Place]:
     house = sheet.look
     step = house.size * house.leading
-    y = _letterhead(sheet, rng) if rng.random() < 0.75 else float(rng.uniform(40, 90))
+    y = houses.letterhead(sheet, rng) if rng.random() < 0.75 else float(rng.uniform(40, 90))
     x = sheet.left if rng.random() < 0.4 else sheet.width * 0.6
     if rng.random() < 0.12:
         end = sheet.write(x, y, "Date:" if rng.random() < 0.7 else "")
@@ -219,7 +36,7 @@ def letter(sheet: Sheet, rng: np.random.Generator) -> list[Place]:
         y += step * 1.6
     greeting = f"Dear {text.choice(text.SURNAMES, rng)}:"
     if rng.random() < 0.08:  # by hand, over a typed letter
-        sheet.write(sheet.left, y - step * 0.6, greeting, house.size * 1.7, *_by_hand(rng))
+        sheet.write(sheet.left, y - step * 0.6, greeting, house.size * 1.7, *houses.in_a_hand(rng))
     else:
         sheet.write(sheet.left, y, greeting)
     y += step * 1.6
@@ -230,9 +47,9 @@ def letter(sheet: Sheet, rng: np.random.Generator) -> list[Place]:
             + step * 0.7
         )
         if rng.random() < 0.12 and y < end - 12 * step:
-            y = _table(sheet, y, int(rng.integers(3, 7)), rng, ruled=rng.random() < 0.5)
-    _, places = _closing(sheet, min(y + 8, 880), rng)
-    _footer(sheet, rng)
+            y = houses.table(sheet, y, int(rng.integers(3, 7)), rng, ruled=rng.random() < 0.5)
+    _, places = houses.closing(sheet, min(y + 8, 880), rng)
+    houses.footer(sheet, rng)
     return places
 
 
@@ -245,7 +62,7 @@ def continuation(sheet: Sheet, rng: np.random.Generator) -> list[Place]:
         y += step
     for _ in range(int(rng.integers(1, 5))):
         y = sheet.paragraph(y + step, int(rng.integers(1, 8)))
-    _, places = _closing(sheet, min(y + 10, 880), rng)
+    _, places = houses.closing(sheet, min(y + 10, 880), rng)
     return places
 
 
@@ -254,12 +71,12 @@ def memo(sheet: Sheet, rng: np.random.Generator) -> list[Place]:
     step = house.size * house.leading
     y = float(rng.uniform(25, 70))
     if rng.random() < 0.6:
-        lookalikes.logo(sheet, sheet.left, y, float(rng.uniform(25, 60)), rng)
+        printed.logo(sheet, sheet.left, y, float(rng.uniform(25, 60)), rng)
     heading = str(rng.choice(("Memorandum", "MEMORANDUM", "INTER-OFFICE MEMO", house.company)))
     sheet.write(sheet.right, y, heading, float(rng.uniform(14, 24)), house.head, align="right")
     y += float(rng.uniform(50, 90))
     places = []
-    filled = _by_hand(rng) if rng.random() < 0.2 else ("", None)
+    filled = houses.in_a_hand(rng) if rng.random() < 0.2 else ("", None)
     size = house.size * (1.4 if filled[0] else 1.0)
     for field in ("TO:", "FROM:", "DATE:", "SUBJECT:"):
         value = text.date(rng) if field == "DATE:" else text.person(rng)
@@ -276,15 +93,17 @@ def memo(sheet: Sheet, rng: np.random.Generator) -> list[Place]:
     while y < end:
         y = sheet.paragraph(y + step, int(rng.integers(2, 7)))
         if rng.random() < 0.25 and y < end - 100:
-            y = _table(sheet, y + step, int(rng.integers(3, 9)), rng, ruled=rng.random() < 0.4)
-    _, more = _closing(sheet, min(y + 10, 860), rng)
+            y = houses.table(
+                sheet, y + step, int(rng.integers(3, 9)), rng, ruled=rng.random() < 0.4
+            )
+    _, more = houses.closing(sheet, min(y + 10, 860), rng)
     return places + more
 
 
 def form(sheet: Sheet, rng: np.random.Generator) -> list[Place]:
     """Bank, loan and identity forms: sections, boxed fields, character cells, tick boxes."""
     house = sheet.look
-    lookalikes.logo(sheet, sheet.left, 25, float(rng.uniform(25, 50)), rng)
+    printed.logo(sheet, sheet.left, 25, float(rng.uniform(25, 50)), rng)
     heading = (
         "ACCOUNT OPENING FORM",
         "LOAN APPLICATION",
@@ -301,7 +120,7 @@ def form(sheet: Sheet, rng: np.random.Generator) -> list[Place]:
         align="centre",
     )
     if rng.random() < 0.35:
-        lookalikes.barcode(sheet, sheet.right - 130, 20, 50, rng)
+        printed.barcode(sheet, sheet.right - 130, 20, 50, rng)
     y, end = 90.0, float(rng.uniform(620, 830))
     if rng.random() < 0.3:  # room for a photograph
         sheet.box(sheet.right - 90, y, sheet.right, y + 110)
@@ -417,40 +236,17 @@ def contract(sheet: Sheet, rng: np.random.Generator) -> list[Place]:
     return places
 
 
-def invoice(sheet: Sheet, rng: np.random.Generator) -> list[Place]:
-    house = sheet.look
-    y = _letterhead(sheet, rng)
-    sheet.write(
-        sheet.right,
-        y,
-        str(rng.choice(("INVOICE", "RECEIPT", "STATEMENT", "PURCHASE ORDER"))),
-        24,
-        house.head,
-        align="right",
-    )
-    y += 36
-    for i in range(4):
-        sheet.write(
-            sheet.left,
-            y + i * 17,
-            (text.person(rng), text.address(rng), f"No. {text.number(7, rng)}", text.date(rng))[i],
-        )
-    y = _table(sheet, y + 85, int(rng.integers(4, 18)), rng)
-    for label in ("Subtotal", "Tax", "TOTAL"):
-        sheet.write(sheet.right - 150, y, label)
-        sheet.write(sheet.right, y, f"{rng.uniform(10, 99999):,.2f}", align="right")
-        y += 18
-    y = min(y + float(rng.uniform(40, 90)), 900)
-    x = float(rng.choice((sheet.left, sheet.right - 170)))
-    sheet.rule(x, y, x + 160, y)
-    sheet.write(x, y + 4, f"For {house.company}", 10)
-    _footer(sheet, rng)
-    short = bool(rng.random() < 0.4)  # as tall as wide
-    return [Place(x + 80, y, float(rng.uniform(60, 125)), initials=short)]
-
-
 def certificate(sheet: Sheet, rng: np.random.Generator) -> list[Place]:
     house = sheet.look
+    if rng.random() < 0.35:
+        printed.watermark(sheet, rng)
+    if rng.random() < 0.35:  # a woven border
+        for edge in (22.0, 962.0):
+            printed.fine_lines(
+                sheet, (20, edge - 8, sheet.width - 20, edge + 24), house.accent, rng
+            )
+        for corner in (45.0, sheet.width - 45):
+            printed.rosette(sheet, corner, 45, 26, house.second, rng)
     for i in range(int(rng.integers(0, 4))):
         inset = 18 + i * float(rng.uniform(6, 14))
         sheet.box(
@@ -464,14 +260,14 @@ def certificate(sheet: Sheet, rng: np.random.Generator) -> list[Place]:
     if rng.random() < 0.35:
         size, turns = float(rng.uniform(50, 120)), float(rng.uniform(1.2, 2.5))
         for edge in (30 + size / 2, 970 - size / 2):
-            lookalikes.flourish(sheet, 25, edge, size, turns)
-            lookalikes.flourish(sheet, sheet.width - 25, edge, -size, turns)
+            printed.flourish(sheet, 25, edge, size, turns)
+            printed.flourish(sheet, sheet.width - 25, edge, -size, turns)
     y = float(rng.uniform(70, 110))
     if rng.random() < 0.3:
-        lookalikes.banner(sheet, y, house.company)
+        printed.banner(sheet, y, house.company)
         y += 80
     else:
-        lookalikes.crest(sheet, sheet.width / 2 - 45, y, 90, rng)
+        printed.crest(sheet, sheet.width / 2 - 45, y, 90, rng)
         y += 120
     for line, size, path in (
         (house.company, 30.0, house.head),
@@ -494,7 +290,7 @@ def certificate(sheet: Sheet, rng: np.random.Generator) -> list[Place]:
             sheet.write(sheet.width / 2, y, line, size, path, align="centre")
             y += size * float(rng.uniform(1.5, 2.2))
     if rng.random() < 0.3:
-        lookalikes.printed_seal(
+        printed.badge(
             sheet, sheet.width * float(rng.uniform(0.2, 0.8)), 830, float(rng.uniform(80, 130)), rng
         )
     places = []
@@ -549,7 +345,7 @@ def table_page(sheet: Sheet, rng: np.random.Generator) -> list[Place]:
     sheet.write(sheet.left, 40, text.sentence(house.language, 5, rng), 18, house.head)
     y = 80.0
     while y < 800:
-        y = _table(sheet, y, int(rng.integers(4, 16)), rng, ruled=rng.random() < 0.6)
+        y = houses.table(sheet, y, int(rng.integers(4, 16)), rng, ruled=rng.random() < 0.6)
         y = sheet.paragraph(y, int(rng.integers(1, 6))) + 10
     return [Place(sheet.right - 90, y + 40, 130)] if y < 930 else []
 
@@ -557,7 +353,7 @@ def table_page(sheet: Sheet, rng: np.random.Generator) -> list[Place]:
 def manuscript(sheet: Sheet, rng: np.random.Generator) -> list[Place]:
     """A page to be filled by hand; the hand comes later, with its own note."""
     step = float(rng.uniform(26, 40))
-    y = _letterhead(sheet, rng) if rng.random() < 0.5 else 60.0
+    y = houses.letterhead(sheet, rng) if rng.random() < 0.5 else 60.0
     path, rows = text.pick_font("hand", rng), int(rng.integers(5, 18))
     ruled = rng.random() < 0.4
     ink = (20, 20, 30) if rng.random() < 0.5 else (30, 45, 110)
@@ -601,16 +397,20 @@ def sparse(sheet: Sheet, rng: np.random.Generator) -> list[Place]:
     return []
 
 
-TEMPLATES: dict[str, tuple[Callable[[Sheet, np.random.Generator], list[Place]], float]] = {
-    "letter": (letter, 0.25),
-    "continuation": (continuation, 0.08),
-    "memo": (memo, 0.13),
-    "form": (form, 0.11),
-    "contract": (contract, 0.1),
-    "invoice": (invoice, 0.14),
-    "certificate": (certificate, 0.05),
-    "petition": (petition, 0.05),
-    "table": (table_page, 0.04),
-    "manuscript": (manuscript, 0.03),
-    "sparse": (sparse, 0.02),
+TEMPLATES: dict[str, Callable[[Sheet, np.random.Generator], list[Place]]] = {
+    "letter": letter,
+    "continuation": continuation,
+    "memo": memo,
+    "form": form,
+    "contract": contract,
+    "invoice": invoices.invoice,
+    "certificate": certificate,
+    "deed": deeds.deed,
+    "act": deeds.act,
+    "statement": deeds.statement,
+    "petition": petition,
+    "table": table_page,
+    "manuscript": manuscript,
+    "receipt": invoices.receipt,
+    "sparse": sparse,
 }

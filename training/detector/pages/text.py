@@ -156,13 +156,34 @@ WORDS = {
         "من في على إلى هذا التي أن البنك حساب قرض توقيع تاريخ اسم عقد طلب دفع فاتورة شركة مدير عام"
     ),
     "th": ("และ ใน ของ ที่ เป็น การ ธนาคาร บัญชี สัญญา ลายมือชื่อ วันที่ ชื่อ เงินกู้ ลูกค้า สาขา จำนวน"),
+    "ru": (
+        "и в не на что с по как от к из за для договор общество ограниченной ответственностью счёт"
+        " директор подпись печать дата сторона исполнитель заказчик акт приёма передачи настоящий"
+        " город область федерация министерство управление главный бухгалтер сумма рублей оплата"
+        " банк адрес телефон организация учреждение обязательства согласно приложение имеет право"
+    ),
+    "pl": (
+        "i w na z do się nie jest że o od po przez dla jak za oraz umowa faktura sprzedaż płatność"
+        " spółka kwota należność bank rachunek data podpis zamówienie dostawca odbiorca ilość cena"
+        " wartość świadczenie ubezpieczenie wniosek żądanie zgodnie ustawy następujące łącznie"
+    ),
+    "cs": (
+        "a v na se z do je že o s pro od po jako nebo smlouva faktura účet částka cena datum podpis"
+        " razítko dodavatel odběratel množství splatnost příjemce žádost společnost úhrada služby"
+        " zboží celkem základ daně převodem hotově vystavil schválil účel dle přílohy"
+    ),
     "zh": (
         "银行 账户 合同 贷款 签名 日期 姓名 公司 经理 申请 付款 发票 条款 保险"
         " 地址 协会 证明 部门 年 月 日"
     ),
 }
-BODY_FONTS = {"hi": "devanagari", "ar": "arabic", "th": "thai", "zh": "chinese"}
-LANGUAGES = ("en",) * 10 + ("fr", "de", "es", "pt", "hi", "ar", "th", "zh")
+BODY_FONTS = {
+    "hi": "devanagari", "ar": "arabic", "th": "thai", "zh": "chinese", "ru": "cyrillic",
+}  # fmt: skip
+LANGUAGES = {
+    "en": 10, "fr": 1, "de": 1.5, "es": 1, "pt": 1, "hi": 1, "ar": 0.5, "th": 0.5, "zh": 0.7,
+    "ru": 2.5, "pl": 1.2, "cs": 1.2,
+}  # fmt: skip
 NAMES = (
     "James Mary Robert Linda Michael Susan David Karen William Nancy Richard Lisa Thomas Margaret"
     " Daniel Priya Rahul Anita Vikram Sunita Arjun Meera Carlos Ana Luis Sofia Pedro Juan Hans"
@@ -186,6 +207,27 @@ COMPANY_KINDS = (
     "Bank|Trust|Insurance Company|Industries|Laboratories|& Co.|Corporation|Research Institute|"
     "Finance Ltd|Holdings|University|Association|Department of State|Foundation|Chemical Company"
 )
+EUROPEAN = (
+    "Dvořák Novák Łukasz Wójcik Żak Šimek Müller Schröder Kovács Nagy Horváth Popović Đorđević"
+    " Ionescu Ștefan Öztürk Yılmaz Jørgensen Åberg Muñoz Peña Gonçalves Beňo Ružička"
+)
+EUROPEAN_KINDS = (
+    "s.r.o.|a.s.|Sp. z o.o.|GmbH|GmbH & Co. KG|AG|S.A.|SARL|S.r.l.|d.o.o.|Kft.|S.L.|Lda|B.V.|OÜ|AB"
+)
+EUROPEAN_TRADES = (
+    "Stavební|Elektro|Dřevo|Účetní|Auto|Bau|Möbel|Maschinenbau|Spedition|Usługi|Handel|Budowa|"
+    "Instalacje|Transport|Électricité|Menuiserie|Boulangerie|Construções|Tapicerías|Épület|Gradnja"
+)
+CYRILLIC_NAMES = (
+    "Иванов Петров Смирнов Кузнецов Попов Соколов Лебедев Новиков Морозов Волков Зайцева Павлова"
+    " Семёнова Голубева Виноградов Богданова Воробьёв Фёдоров Михайлов Ющенко Шевчук"
+)
+CYRILLIC_OFFICES = (
+    "ОБЩЕСТВО С ОГРАНИЧЕННОЙ ОТВЕТСТВЕННОСТЬЮ|МИНИСТЕРСТВО ОБРАЗОВАНИЯ|АДМИНИСТРАЦИЯ ГОРОДА|"
+    "МУНИЦИПАЛЬНОЕ УЧРЕЖДЕНИЕ|РОССИЙСКАЯ ФЕДЕРАЦИЯ|ГОСУДАРСТВЕННОЕ УЧРЕЖДЕНИЕ|НОТАРИУС ГОРОДА|"
+    "АКЦИОНЕРНОЕ ОБЩЕСТВО|УПРАВЛЕНИЕ ФЕДЕРАЛЬНОЙ СЛУЖБЫ|ДЕТСКИЙ САД|СРЕДНЯЯ ШКОЛА"
+)
+CYRILLIC_CITIES = "Москва Казань Самара Томск Пермь Омск Уфа Тверь Киров Брянск Минск Одеса София"
 MONTHS = "January February March April May June July August September October November December"
 
 
@@ -242,6 +284,31 @@ def company(rng: np.random.Generator) -> str:
     return f"{first} {choice(COMPANY_KINDS, rng, '|')}"
 
 
+def european_company(rng: np.random.Generator) -> str:
+    name = choice(EUROPEAN, rng) if rng.random() < 0.6 else choice(COMPANY_WORDS, rng)
+    trade = f" {choice(EUROPEAN_TRADES, rng, '|')}" if rng.random() < 0.5 else ""
+    return f"{name}{trade} {choice(EUROPEAN_KINDS, rng, '|')}"
+
+
+def tax_number(rng: np.random.Generator) -> str:
+    """A line with a number of a company's, as stamps and invoices print it."""
+    digits = int(rng.integers(8, 13))
+    label = choice("IČO:|DIČ: CZ|NIP|USt-IdNr. DE|VAT No.|TVA FR|C.I.F. B|Reg. No.|GSTIN", rng, "|")
+    return f"{label} {number(digits, rng)}"
+
+
+def phone(rng: np.random.Generator) -> str:
+    label = choice("Tel.|Tel:|Mob.|Fax|Ph.|T", rng, "|")
+    return f"{label} +{rng.integers(1, 99)} {number(3, rng)} {number(3, rng)} {number(3, rng)}"
+
+
+def site(name: str, rng: np.random.Generator) -> str:
+    """An e-mail or web address of `name`."""
+    plain = "".join(sign for sign in name.split()[0].lower() if sign.isascii() and sign.isalpha())
+    host = f"{plain or 'office'}.{choice('com cz pl de fr in eu org', rng)}"
+    return f"{choice('info office sales', rng)}@{host}" if rng.random() < 0.6 else f"www.{host}"
+
+
 def date(rng: np.random.Generator) -> str:
     """A date between 1930 and 2026 in one of five spellings."""
     day, year = int(rng.integers(1, 29)), int(rng.integers(1930, 2027))
@@ -253,6 +320,19 @@ def date(rng: np.random.Generator) -> str:
         f"{day:02d}/{month + 1:02d}/{year}",
         f"{name[:3].upper()} {day} {year}",
         f"{day:02d}.{month + 1:02d}.{year % 100:02d}",
+    )[rng.integers(5)]
+
+
+def stamp_date(rng: np.random.Generator) -> str:
+    """A date as a dater's bands print it: JUL 27 1992, 14 AUG 2018, - 6 APR 2013."""
+    month = MONTHS.split()[rng.integers(12)][:3].upper()
+    day, year = int(rng.integers(1, 29)), int(rng.integers(1960, 2027))
+    return (
+        f"{month} {day} {year}",
+        f"{day} {month} {year}",
+        f"{day:2d}. {rng.integers(1, 13)}. {year}",
+        f"{day // 10} {day % 10} {month} {year}",
+        f"{month} - {day % 10} {year}",
     )[rng.integers(5)]
 
 
