@@ -106,11 +106,11 @@ def ensembles(repository: Path) -> list[str]:
 
 
 def _mapped(model: Model, input_map: dict[str, str], output_map: dict[str, str]) -> Step:
-    """The model as a step: maps are of its own names to the ensemble's."""
+    """The model as a step; the maps lead from the model's names to the ensemble's."""
 
     def step(tensors: Tensors, parameters: Mapping[str, object]) -> Tensors:
-        inputs = {own: tensors[name] for own, name in input_map.items()}
+        inputs = {name: tensors[mapped] for name, mapped in input_map.items()}
         made = model(inputs, list(output_map), parameters)
-        return {name: made[own] for own, name in output_map.items()}
+        return {mapped: made[name] for name, mapped in output_map.items()}
 
     return step

@@ -2,7 +2,7 @@
 
 They import it as `triton_python_backend_utils`; its names and behaviour are those of Triton's
 python_backend. Nothing is copied on the way from one step to the next, but for what a backend sends
-from a callback, whose memory is its own only until the callback returns.
+from a callback: that memory is used for the next request when the callback returns.
 """
 
 import json

@@ -12,6 +12,7 @@ import json
 import os
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from server.repository import DETECTOR, READER, ensembles
@@ -99,7 +100,7 @@ def misread(answer: dict[str, list], expected: str) -> str:
     return "" if text == expected else f"read {text}, expected {expected}"
 
 
-def overlap(a: list[float], b: list[float]) -> float:
+def overlap(a: Sequence[float], b: Sequence[float]) -> float:
     """Intersection over union of two xyxy boxes, [0, 1]."""
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])

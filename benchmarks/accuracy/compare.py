@@ -41,7 +41,7 @@ def compared(client: Client, model: Model, pages: Sequence[Labelled]) -> dict:
         client.detect(image, model=model.name)
         times.append((time.perf_counter() - began) * 1000)
         found.append(as_found(client.detect(image, confidence=LOWEST_SCORE, model=model.name)))
-    scores = {name: own for name, own in score(pages, found).items() if own.boxes}
+    scores = {name: each for name, each in score(pages, found).items() if each.boxes}
     classes = summary({name: scores[name] for name in scores if name in thresholds}, thresholds)
     rows = list(classes.values())
     return {
@@ -81,15 +81,15 @@ def main() -> None:
     parser.add_argument("--split", default="test", help="folder of the pages; '' for all")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--url", default="127.0.0.1:8001", help="host:port of the gRPC endpoint")
-    given = parser.parse_args()
-    pages = read_pages(given.pages, given.split)
-    given.out.mkdir(parents=True, exist_ok=True)
-    with Client(given.url) as client:
+    args = parser.parse_args()
+    pages = read_pages(args.pages, args.split)
+    args.out.mkdir(parents=True, exist_ok=True)
+    with Client(args.url) as client:
         detectors = [model for model in client.models() if isinstance(model.confidence, dict)]
         rows = [compared(client, model, pages) for model in detectors]
     report = {"pages": len(pages), "models": rows, "command": command(), "machine": machine()}
-    (given.out / "compare.json").write_text(json.dumps(report, indent=2) + "\n")
-    draw(rows, given.out / "compare.png")
+    (args.out / "compare.json").write_text(json.dumps(report, indent=2) + "\n")
+    draw(rows, args.out / "compare.png")
     print(f"{'model':24} {'AP50':>6} {'recall':>6} {'prec.':>6} {'ms':>7}")
     for row in rows:
         figures = [row[key] for key in ("ap50", "recall", "precision")]

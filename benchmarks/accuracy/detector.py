@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from benchmarks.machine import command, machine
 from countersign import Client, Detections
+from server.readiness import overlap
 from training.detector.labels import CLASSES, Labelled, read_pages
 from training.detector.score import ClassScore, Found, score
 
@@ -93,7 +94,7 @@ def mistakes(page: Labelled, found: Found, thresholds: dict[str, float]) -> tupl
     left = list(zip(page.xyxy, page.class_ids, strict=True))
     right, false = [], []
     for box, class_id in seen:
-        overlaps = [overlap(box, true) * (class_id == own) for true, own in left]
+        overlaps = [overlap(box.tolist(), true.tolist()) * (class_id == own) for true, own in left]
         if overlaps and max(overlaps) >= 0.5:
             del left[int(np.argmax(overlaps))]
             right.append((box, class_id))
@@ -102,24 +103,10 @@ def mistakes(page: Labelled, found: Found, thresholds: dict[str, float]) -> tupl
     return right, false, left
 
 
-def _intersection(a: np.ndarray, b: np.ndarray) -> float:
-    sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
-    return float(sides.clip(0).prod())
-
-
-def _area(box: np.ndarray) -> float:
-    return float((box[2:] - box[:2]).prod())
-
-
-def overlap(a: np.ndarray, b: np.ndarray) -> float:
-    """Intersection over union of two xyxy boxes."""
-    shared = _intersection(a, b)
-    return shared / (_area(a) + _area(b) - shared)
-
-
 def covered(box: np.ndarray, area: np.ndarray) -> float:
-    """The share of a box that lies in an area."""
-    return _intersection(box, area) / max(_area(box), 1e-9)
+    """The share of a box that lies in an area; both xyxy."""
+    sides = np.minimum(box[2:], area[2:]) - np.maximum(box[:2], area[:2])
+    return float(sides.clip(0).prod() / max((box[2:] - box[:2]).prod(), 1e-9))
 
 
 def draw_curves(scores: dict[str, ClassScore], thresholds: dict[str, float], target: Path) -> None:

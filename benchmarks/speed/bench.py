@@ -195,8 +195,8 @@ def contend(speeds: dict[str, list[Speed]], url: str, folder: Path, plan: Plan, 
 
 def write_onnx(out: Path, checkpoint: Path | None) -> Path:
     """The peers' ONNX files, made in a process of its own: it needs torch."""
-    given = ["--checkpoint", str(checkpoint)] if checkpoint else []
-    words = [sys.executable, "-m", "benchmarks.speed.peers.weights", "--out", str(out), *given]
+    options = ["--out", str(out), *(["--checkpoint", str(checkpoint)] if checkpoint else [])]
+    words = [sys.executable, "-m", "benchmarks.speed.peers.weights", *options]
     subprocess.run(words, cwd=ROOT, check=True, capture_output=True)
     return out
 

@@ -6,7 +6,7 @@ Two minutes of blocks. Each block measures the server, the same work in one proc
 core, and a yardstick: fixed work that no file of this repository changes, so that a machine's good
 and bad moments cancel out. Ratios of a block are compared with targets.yaml and, those to the
 yardstick, with baseline.json. Exits 1 and names the rows that broke. A target that was missed when
-the baseline was recorded is told, but breaks nothing.
+the baseline was recorded is named, but breaks nothing.
 """
 
 import argparse
@@ -139,7 +139,7 @@ class Bench:
             "page at 8 clients": 1000 / rate / unit,
             "captcha p50": captcha / unit,
             "captcha at 8 clients": 1000 / captcha_rate / unit,
-            **{step: steps[step] / unit for own in STEPS.values() for step in own},
+            **{step: steps[step] / unit for ensemble in STEPS.values() for step in ensemble},
         }
 
 
@@ -169,21 +169,21 @@ def slowed(repository: Path, step: str, folder: Path) -> Path:
 def compared(rows: Rows) -> dict[str, float]:
     """The medians that a baseline holds: rows without a target, over the yardstick."""
     targets = read_targets()
-    return {row: float(np.median(own)) for row, own in rows.items() if row not in targets}
+    return {row: float(np.median(values)) for row, values in rows.items() if row not in targets}
 
 
 def judge(rows: Rows, baseline: dict) -> list[Verdict]:
     """Targets and baseline; targets that the baseline missed are not broken but missed."""
     known = set(baseline["missed"])
     targets = against_targets(rows, read_targets())
-    kept = [each for each in targets if each.row not in known]
-    return [*kept, *against_baseline(rows, baseline["rows"])]
+    judged = [each for each in targets if each.row not in known]
+    return [*judged, *against_baseline(rows, baseline["rows"])]
 
 
 def record(runs: list[Rows]) -> dict:
     """What baseline.json holds: the runs' middle, and the targets that they missed."""
     medians = [compared(rows) for rows in runs]
-    middle = {row: float(np.median([own[row] for own in medians])) for row in medians[0]}
+    middle = {row: float(np.median([run[row] for run in medians])) for row in medians[0]}
     every = {row: [value for rows in runs for value in rows[row]] for row in runs[0]}
     missed = [each.row for each in against_targets(every, read_targets()) if each.beyond > 0]
     return {"machine": machine(), "rows": middle, "missed": missed}

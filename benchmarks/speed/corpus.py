@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from countersign import Detections, Reading
+from server.readiness import overlap
 
 # What a file is -> its share of the mix
 SHARES = {
@@ -99,13 +100,3 @@ def agree(a: Box, b: Box) -> bool:
     """Whether two boxes are one but for rounding."""
     close = abs(a.score - b.score) <= SCORE_GAP
     return a.label == b.label and close and overlap(a.xyxy, b.xyxy) >= OVERLAP_MIN
-
-
-def overlap(a: Sequence[float], b: Sequence[float]) -> float:
-    """Intersection over union of two xyxy boxes, [0, 1]."""
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
-    return width * height / (sum(areas) - width * height)

@@ -46,7 +46,7 @@ def run(load: Load, url: str, corpus: Path) -> Figures:
             capture_output=True,
             text=True,
             timeout=None if load.requests else load.seconds + 2 * STOP_TIMEOUT_S,
-            check=False,  # it exits 1 if a request failed, which the figures tell
+            check=False,  # 1 if a request failed, which the figures say
         )
         if not records.exists():
             raise RuntimeError(f"locust, exit {done.returncode}: {done.stderr[-2000:]}")

@@ -16,6 +16,15 @@ Rows = Mapping[str, Sequence[float]]  # name -> its figure in each block of the 
 
 
 @dataclass(frozen=True)
+class Target:
+    """What a row is held to."""
+
+    limit: float
+    at_most: bool  # else at least
+    what: str  # the row in words
+
+
+@dataclass(frozen=True)
 class Verdict:
     """One row judged: its median, the interval of it, and what it is held to."""
 
@@ -50,21 +59,30 @@ def judged(row: str, values: Sequence[float], limit: float, at_most: bool) -> Ve
     return Verdict(row, float(np.median(values)), low, high, limit, at_most, state)
 
 
-def read_targets(path: Path = TARGETS) -> dict[str, dict]:
-    """Row -> at_most or at_least, and what it says."""
-    return yaml.safe_load(path.read_text())
+def read_targets(path: Path = TARGETS) -> dict[str, Target]:
+    """The target of each row. ValueError naming the row that has not one limit and its words."""
+    targets = {}
+    for row, fields in yaml.safe_load(path.read_text()).items():
+        if set(fields) not in ({"at_most", "what"}, {"at_least", "what"}):
+            raise ValueError(f"{path}: {row}: {sorted(fields)}, at_most or at_least, and what")
+        at_most = "at_most" in fields
+        limit = fields["at_most" if at_most else "at_least"]
+        targets[row] = Target(float(limit), at_most, fields["what"])
+    return targets
 
 
-def against_targets(rows: Rows, targets: Mapping[str, dict]) -> list[Verdict]:
+def against_targets(rows: Rows, targets: Mapping[str, Target]) -> list[Verdict]:
     """The rows that have a target, in the targets' order."""
     return [
-        judged(row, rows[row], own[side], side == "at_most")
-        for row, own in targets.items()
-        for side in ("at_most", "at_least")
-        if row in rows and side in own
+        judged(row, rows[row], target.limit, target.at_most)
+        for row, target in targets.items()
+        if row in rows
     ]
 
 
 def against_baseline(rows: Rows, baseline: Mapping[str, float]) -> list[Verdict]:
     """The rows of a baseline, where more is worse. KeyError if the run lacks one."""
-    return [judged(row, rows[row], own * (1 + MARGIN), True) for row, own in baseline.items()]
+    return [
+        judged(row, rows[row], before * (1 + MARGIN), at_most=True)
+        for row, before in baseline.items()
+    ]

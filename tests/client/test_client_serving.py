@@ -13,17 +13,9 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from countersign import AsyncClient, Refused
 from countersign.cli import main
+from server.readiness import overlap
 
 READER = Path(__file__).resolve().parents[2] / "model_repository" / "captcha_postprocess"
-
-
-def overlap(box, other):
-    """Intersection over union of two xyxy boxes."""
-    x0, y0 = np.maximum(box[:2], other[:2])
-    x1, y1 = np.minimum(box[2:], other[2:])
-    shared = max(0, x1 - x0) * max(0, y1 - y0)
-    areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in (box, other)]
-    return shared / (sum(areas) - shared)
 
 
 def test_each_sample_page_shows_its_signatures_and_stamps(client, samples, sample_pages):

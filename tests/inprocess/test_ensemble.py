@@ -50,11 +50,11 @@ def ask(server: Triton) -> Ask:
     return infer
 
 
-def assert_same(own: dict[str, np.ndarray], served: dict[str, np.ndarray]) -> None:
+def assert_same(alone: dict[str, np.ndarray], served: dict[str, np.ndarray]) -> None:
     """Types, shapes and bits alike; Triton sends text as bytes."""
-    assert own.keys() == served.keys()
+    assert alone.keys() == served.keys()
     for name, theirs in served.items():
-        ours = own[name]
+        ours = alone[name]
         if ours.dtype == np.object_:
             theirs = np.array([text.decode() for text in theirs], np.object_)
         assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape), name
@@ -149,9 +149,9 @@ def test_what_the_server_refuses_is_refused_in_its_words(detector, ask, page, im
     sent = {"page": whole, "cut": whole[: len(whole) // 3]}.get(image, image)
     with pytest.raises(InferenceServerException) as served:
         ask("document_detector", detector.ensemble.outputs, sent, parameters)
-    with pytest.raises(ValueError, match=r"^(image|parameter)") as own:
+    with pytest.raises(ValueError, match=r"^(image|parameter)") as alone:
         detector.detect(sent, **parameters)
-    assert str(own.value) in served.value.message()
+    assert str(alone.value) in served.value.message()
 
 
 def test_threads_together_get_what_one_gets(detector, page):

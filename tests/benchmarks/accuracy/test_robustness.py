@@ -112,8 +112,8 @@ def test_what_is_mostly_cut_off_is_ignored(tmp_path):
 def test_the_same_page_is_damaged_the_same_and_another_page_otherwise(page, tmp_path):
     Image.open(page.path).save(tmp_path / "other.png")
     other = labelled(tmp_path / "other.png", page.size, *page.xyxy)
-    first, again, otherwise = (damaged(one, "specks", 1.0, 0)[0] for one in (page, page, other))
-    np.testing.assert_array_equal(first, again)
+    first, second, otherwise = (damaged(one, "specks", 1.0, 0)[0] for one in (page, page, other))
+    np.testing.assert_array_equal(first, second)
     assert (first != otherwise).any()
 
 

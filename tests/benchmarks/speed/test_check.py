@@ -52,8 +52,8 @@ def test_a_step_slowed_down_still_answers_and_takes_a_fifth_longer(
     with Triton(settings) as slow:
         ratios = []
         for _ in range(3):
-            own, other = (preprocess_ms(each, read(corpus, PAGE)) for each in (slow, server))
-            ratios.append(own / other)
+            slowed_ms, usual_ms = (preprocess_ms(s, read(corpus, PAGE)) for s in (slow, server))
+            ratios.append(slowed_ms / usual_ms)
     assert np.median(ratios) > 1.5
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.speed.corpus import SHARES, Box, Sample, drawn, load, mistake, overlap, save
+from benchmarks.speed.corpus import SHARES, Box, Sample, drawn, load, mistake, save
 from benchmarks.speed.make_corpus import DRAWN, expected, write
 from countersign import Client, Detections, Reading
 
@@ -22,11 +22,6 @@ def answer(*rows: tuple[str, float, list[float]]) -> Detections:
 def test_the_shares_make_a_whole():
     assert sum(SHARES.values()) == pytest.approx(1)
     assert set(DRAWN) == set(SHARES)
-
-
-def test_a_box_and_its_shifted_copy_overlap_by_hand():
-    assert overlap((0, 0, 10, 10), (5, 0, 15, 10)) == pytest.approx(50 / 150)
-    assert overlap((0, 0, 10, 10), (10, 0, 20, 10)) == 0
 
 
 @pytest.mark.parametrize(

@@ -42,9 +42,9 @@ def test_memory_is_sampled_while_it_is_open():
     with Memory(psutil.Process(os.getpid()), 0.05) as memory:
         while len(memory.samples) < 2:
             time.sleep(0.01)
-    own = psutil.Process().memory_full_info().pss / 2**20
+    this_process = psutil.Process().memory_full_info().pss / 2**20
     assert memory.samples[1].seconds == pytest.approx(0.1)
-    assert memory.samples[1].pss_mib >= 0.9 * own  # its children come on top
+    assert memory.samples[1].pss_mib >= 0.9 * this_process  # its children come on top
 
 
 def test_shared_memory_of_a_server_is_counted(tmp_path, monkeypatch):

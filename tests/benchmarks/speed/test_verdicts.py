@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from benchmarks.speed.verdicts import (
+    Target,
     against_baseline,
     against_targets,
     interval,
@@ -76,13 +77,18 @@ def test_a_run_without_a_row_of_the_baseline_is_no_pass():
         against_baseline({}, {"document_yolo": 1.0})
 
 
-def test_each_target_has_one_limit_and_words():
-    for row, own in read_targets().items():
-        assert len({"at_most", "at_least"} & set(own)) == 1, row
-        assert own["what"], row
+@pytest.mark.parametrize("fields", ["{at_most: 1}", "{at_most: 1, at_least: 0, what: x}"])
+def test_a_target_without_one_limit_and_words_is_refused(tmp_path, fields):
+    (tmp_path / "targets.yaml").write_text(f"start: {fields}")
+    with pytest.raises(ValueError, match=r"targets\.yaml: start: \["):
+        read_targets(tmp_path / "targets.yaml")
 
 
 def test_targets_judge_the_rows_that_were_measured():
-    targets = {"a": {"at_most": 2}, "b": {"at_least": 1}, "c": {"at_most": 1}}
+    targets = {
+        "a": Target(2, at_most=True, what=""),
+        "b": Target(1, at_most=False, what=""),
+        "c": Target(1, at_most=True, what=""),
+    }
     verdicts = against_targets({"b": [0.5], "a": [1.5]}, targets)
     assert [(each.row, each.state) for each in verdicts] == [("a", "kept"), ("b", "broken")]
