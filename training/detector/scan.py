@@ -169,7 +169,7 @@ def uneven_light(pixels: np.ndarray, strength: float, rng: np.random.Generator) 
 
 
 def defocus(pixels: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    return cv2.GaussianBlur(pixels, (0, 0), (0.3 + 1.3 * strength * rng.random()) * _grain(pixels))
+    return cv2.GaussianBlur(pixels, (0, 0), (0.3 + 1.0 * strength * rng.random()) * _grain(pixels))
 
 
 def motion_blur(pixels: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:

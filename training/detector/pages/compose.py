@@ -24,14 +24,16 @@ SIGNATURE, STAMP = CLASSES.index("signature"), CLASSES.index("stamp")
 # Ids of page templates, writers and stamp designs; no id serves two splits.
 POOLS = {"train": range(0, 4000), "validation": range(4000, 4500), "test": range(4500, 5000)}
 HEIGHTS = (880, 1500)  # px: range of resolutions, 80 to 135 dpi of a letter
-SMALLEST = 0.0125  # of the page's long side: a box must be this wide and high
+SMALLEST = 0.009  # of the page's long side: a box must be this wide and high
 CONTRAST = 16  # grey levels by which ink must change the scan to be seen
 VISIBLE = 0.35  # share of the ink that must be seen on the scan to be labelled
 TRACE = 0.06  # share of the ink that, if seen, is an area to ignore
-CLEAR = 1.5  # least contrast-to-noise ratio of a label: mean change over deviation below
+CLEAR = 1.5  # least contrast-to-noise ratio of a label: mean change over the deviation below
+SPREAD = {"letter": 1.25, "memo": 1.25, "continuation": 1.25, "certificate": 1.35}  # of signatures
 SPRAWLING = 0.08  # share of signatures written over several lines of the page
 CROWDED = 0.2  # share of a mark that another of its class may cover; real ones hardly meet
 STACKED = 0.4  # the same for marks in one column, as signatures in a list are
+UNMARKED = 0.1  # share of pages without marks, beside those that happen to have none
 TRIES = 4  # to place a mark beside others
 DATED = 0.18  # share of signatures with a date or a word beside them, by the same pen
 UNSIGNED = {
@@ -205,14 +207,16 @@ def draw_page(
         state = deepcopy(rng)
         printed.highlights(paper.pixels, paper.unit, rng)
         printed.highlights(paper.bare, paper.unit, state)
-    _stick(paper, rng)
+    marked, signed_first = rng.random() >= UNMARKED, rng.random() < 0.5
+    if marked:
+        _stick(paper, rng)
     _scribble(paper, rng)
     _date(paper, sheet.dates, rng)
-    first = rng.random() < 0.5
-    if first:
+    if marked and signed_first:
         _sign(paper, places, rng)
-    _stamp(paper, places, sheet.seals, rng)
-    if not first:
+    if marked:
+        _stamp(paper, places, sheet.seals, rng)
+    if marked and not signed_first:
         _sign(paper, places, rng)
     bates, holes, state = rng.random() < 0.25, rng.random() < 0.2, deepcopy(rng)
     for page, random in ((paper.pixels, rng), (paper.bare, state)):
@@ -229,7 +233,7 @@ def draw_page(
     class_ids, found, kinds, ignore = [], [], [], []
     for mark in paper.marks:
         moved = cv2.perspectiveTransform(mark.points[None] + 0.5, matrix)[0]
-        box, clear = extent(moved, mark.shown(paper.pixels), scanned, changed)
+        box, clear = extent(moved, mark.shown(paper.pixels), bare, changed)
         if box is not None and clear:
             class_ids.append(mark.class_id)
             kinds.append(mark.kind)
@@ -244,14 +248,14 @@ def draw_page(
 
 
 def extent(
-    points: np.ndarray, shown: np.ndarray, scanned: np.ndarray, changed: np.ndarray
+    points: np.ndarray, shown: np.ndarray, bare: np.ndarray, changed: np.ndarray
 ) -> tuple[np.ndarray | None, bool]:
     """Box (4,) xyxy of a mark on the scan, and whether it is clear enough for a label.
 
-    `points` (n, 2) are its pixels there, `shown` (n,) bool those that no other ink hides, `scanned`
-    (H, W, 3) uint8 the scan, `changed` (H, W) uint8 by how much marks changed it. A mark is clear
-    if enough of its ink is seen, it is large enough, and its mean change is CLEAR times the
-    deviation of what lies below. None if next to nothing of it is seen.
+    `points` (n, 2) are its pixels there, `shown` (n,) bool those that no other ink hides, `bare`
+    (H, W, 3) uint8 the scan of the page without marks, `changed` (H, W) uint8 by how much they
+    changed it. A mark is clear if enough of its ink is seen, it is large enough, and its mean
+    change is CLEAR times the deviation of the page below. None if next to nothing of it is seen.
     """
     size = np.array(changed.shape[::-1])
     inside = ((points >= 0) & (points < size)).all(axis=1)
@@ -263,17 +267,11 @@ def extent(
         return None, False
     spots = points[inside][seen if share >= VISIBLE else slice(None)]
     low, high = spots.min(axis=0), spots.max(axis=0)
-    box = np.concatenate([low, high])
-    left, top, right, foot = box.astype(int)
-    below = cv2.cvtColor(scanned[top : foot + 1, left : right + 1], cv2.COLOR_RGB2GRAY)
-    ink = np.zeros(below.shape, np.uint8)
-    within = (rows >= top) & (rows <= foot) & (columns >= left) & (columns <= right)
-    ink[rows[within] - top, columns[within] - left] = 1
-    below = below[cv2.dilate(ink, np.ones((3, 3), np.uint8)) == 0]
-    deviation = below.std() if len(below) else 0.0
+    left, top, right, foot = np.concatenate([low, high]).astype(int)
+    below = cv2.cvtColor(bare[top : foot + 1, left : right + 1], cv2.COLOR_RGB2GRAY)
     large = ((high - low) >= SMALLEST * size.max()).all()
-    clear = share >= VISIBLE and large and change[seen].mean() >= CLEAR * deviation
-    return box, bool(clear)
+    clear = share >= VISIBLE and large and change[seen].mean() >= CLEAR * below.std()
+    return np.concatenate([low, high]), bool(clear)
 
 
 def crowded(class_id: int, box: np.ndarray, marks: list[Mark]) -> bool:
@@ -359,8 +357,11 @@ def _signature(
     plan = (handwriting.initials_plan if short else handwriting.signature_plan)(hand, rng)
     upright = short or hand.style == "tall"
     stretch = 1.0 if upright else float(rng.lognormal(0.35, 0.25))
-    width = place.width * float(rng.lognormal(0.0 if short else 0.3, 0.3)) * unit
-    tall = (place.width * 0.9 if place.initials else float(rng.uniform(38, 96))) * unit
+    spread = 1.0 if short else SPREAD.get(paper.kind, 1.0)
+    width = place.width * spread * float(rng.lognormal(0.0 if short else 0.3, 0.3)) * unit
+    tall = (
+        place.width * 0.9 if place.initials else float(rng.uniform(38, 96)) * spread**0.5
+    ) * unit
     if hand.style == "tall":
         tall *= 1.3
     elif not short and rng.random() < SPRAWLING:

@@ -174,7 +174,7 @@ def closing(sheet: Sheet, y: float, rng: np.random.Generator) -> tuple[float, li
         "Cordially,",
         "Thank you,",
     )
-    x = sheet.left if rng.random() < 0.5 else float(rng.uniform(0.45, 0.6)) * sheet.width
+    x = sheet.left if rng.random() < 0.3 else float(rng.uniform(0.45, 0.6)) * sheet.width
     if rng.random() < 0.8:
         by_hand = in_a_hand(rng) if rng.random() < 0.06 else ("", None)
         size = house.size * (1.5 if by_hand[0] else 1.0)
