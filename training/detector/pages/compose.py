@@ -33,6 +33,7 @@ SPREAD = {"letter": 1.25, "memo": 1.25, "continuation": 1.25, "certificate": 1.3
 SPRAWLING = 0.08  # share of signatures written over several lines of the page
 CROWDED = 0.2  # share of a mark that another of its class may cover; real ones hardly meet
 STACKED = 0.4  # the same for marks in one column, as signatures in a list are
+STRAY = 0.22  # share of pages with pictures, codes or panels where they may be
 UNMARKED = 0.1  # share of pages without marks, beside those that happen to have none
 TRIES = 4  # to place a mark beside others
 DATED = 0.18  # share of signatures with a date or a word beside them, by the same pen
@@ -201,6 +202,8 @@ def draw_page(
     aspect = 0.7071 if rng.random() < 0.6 else 0.7727  # A4, letter
     sheet = Sheet(round(height * aspect), height, houses.look(template), rng)
     places = templates.TEMPLATES[kind](sheet, rng)
+    if rng.random() < STRAY:
+        printed.strays(sheet, rng)
     paper = Paper(np.array(sheet.image), sheet.unit, kind, pool)
 
     if rng.random() < 0.04:
@@ -483,14 +486,21 @@ def _clear_spot(
 
 
 def _stick(paper: Paper, rng: np.random.Generator) -> None:
-    """A foil or wafer seal on some certificates, rarely on other pages."""
-    if rng.random() < {"certificate": 0.3, "deed": 0.05}.get(paper.kind, 0.004):
-        paper.designs.append(int(rng.choice(paper.pool)))
-        height, width = paper.pixels.shape[:2]
-        spot = (width * rng.uniform(0.15, 0.85), height * rng.uniform(0.65, 0.88))
+    """A foil or wafer seal, or one in print, low on some certificates, rarely on other pages."""
+    if rng.random() >= {"certificate": 0.4, "deed": 0.05}.get(paper.kind, 0.005):
+        return
+    height, width = paper.pixels.shape[:2]
+    spot = (width * rng.uniform(0.15, 0.85), height * rng.uniform(0.65, 0.88))
+    seal = paper.stamp("round", rng)
+    if rng.random() < 0.7:
         before = paper.pixels.copy()
-        points = stamps.stick(paper.pixels, stamps.design(paper.designs[-1]), spot, rng)
+        points = stamps.stick(paper.pixels, seal, spot, rng)
         paper.add(STAMP, "sticker_seal", points, before)
+        return
+    face = stamps.printed(seal, paper.unit, rng)
+    corner = (spot[0] - face.shape[1] / 2, spot[1] - face.shape[0] / 2)
+    colour = (20, 20, 20) if rng.random() < 0.6 else printed.colour(rng)
+    paper.mark(STAMP, "printed_seal", (face, colour, corner, 1.0))
 
 
 def _scribble(paper: Paper, rng: np.random.Generator) -> None:

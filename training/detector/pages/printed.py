@@ -12,6 +12,10 @@ from training.detector.pages.traits import weighted
 from training.detector.scan import noise
 
 WHITE = (255, 255, 255)
+STRAYS = {
+    "photograph": 0.2, "code": 0.2, "badge": 0.13, "emblem": 0.13, "address": 0.14, "number": 0.14,
+    "ring": 0.06,
+}  # fmt: skip
 BOLD = text.FONTS["bold"][0]
 
 
@@ -415,6 +419,40 @@ def adhesive_stamps(
         sheet.write(left + wide / 2, top + tall * 0.6, word, wide * 0.13, BOLD, ink, "centre")
         middles.append((left + wide / 2, top + tall / 2))
     return middles
+
+
+def strays(sheet: Sheet, rng: np.random.Generator) -> None:
+    """One to three things that are printed somewhere on a page and are about as large as marks."""
+    house = sheet.look
+    for _ in range(int(rng.integers(1, 4))):
+        size = float(rng.uniform(40, 110))
+        x = float(rng.uniform(0.03, 0.75)) * sheet.width
+        y = float(rng.choice((rng.uniform(20, 200), rng.uniform(200, 800), rng.uniform(780, 900))))
+        kind = weighted(STRAYS, rng)
+        if kind == "photograph":
+            photograph(sheet, x, y, size * float(rng.uniform(0.7, 1.8)), size, rng)
+        elif kind == "code":
+            barcode(sheet, x, y, size * 0.8, rng)
+        elif kind == "badge":
+            badge(sheet, x + size / 2, y, size, rng)
+        elif kind == "emblem":
+            emblem = art.EMBLEMS[int(rng.integers(len(art.EMBLEMS)))]
+            sign(sheet, emblem, x, y, size * 0.7, colour(rng), int(rng.integers(1000)))
+        elif kind == "address":  # boxed, as in the window of an envelope
+            lines = [text.company(rng), text.person(rng), text.address(rng), text.phone(rng)]
+            panel_of_lines(sheet, x, y, 190, lines[: rng.integers(2, 5)], rng)
+        elif kind == "number":
+            edge = house.accent if rng.random() < 0.7 else None
+            sheet.panel(
+                x, y, x + size * 1.6, y + size * 0.4, house.tint, edge, house.roundness * 20
+            )
+            line = text.number(int(rng.integers(4, 9)), rng)
+            sheet.write(x + size * 0.1, y + size * 0.07, line, size * 0.24, house.head)
+        else:  # a ring with a name around it
+            side = max(24, round(size * sheet.unit))
+            face = ring_badge(text.company(rng).upper(), side, house.emblem, rng)
+            corner = (round(x * sheet.unit), round(y * sheet.unit))
+            sheet.image.paste(house.accent, corner, Image.fromarray(face))
 
 
 def highlights(pixels: np.ndarray, unit: float, rng: np.random.Generator) -> None:

@@ -574,6 +574,15 @@ def draw(stamp: Design, unit: float, rng: np.random.Generator) -> Print:
     return Print(inks[0], second, None if entries is None else rotated(entries, tilt))
 
 
+def printed(stamp: Design, unit: float, rng: np.random.Generator) -> np.ndarray:
+    """A seal as certificates have it in print, upright and even: coverage as of a Print."""
+    width = max(24, int(stamp.width * unit))
+    face = cv2.resize(
+        _seal(stamp, width * 2, rng), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA
+    )
+    return face.astype(np.float32) / 255
+
+
 def stick(
     pixels: np.ndarray, stamp: Design, centre: tuple[float, float], rng: np.random.Generator
 ) -> np.ndarray:
