@@ -9,8 +9,8 @@ from typing import TextIO
 
 from server.cores import Plan
 from server.readiness import Broken, NotReady, Wrong
+from server.server import Server
 from server.settings import ServerError, parse
-from server.triton import Triton
 
 WATCH_INTERVAL_S = 5
 SILENCE_S = 120  # without an answer to a sample, after which the server is held to be stuck
@@ -20,7 +20,7 @@ def main(argv: list[str] | None = None) -> int:
     """Serves until told to stop. Exit status 0 after a stop, 1 if the server failed."""
     asked = Event()
     try:
-        server = Triton(parse(sys.argv[1:] if argv is None else argv), lambda: _stop_if(asked))
+        server = Server(parse(sys.argv[1:] if argv is None else argv), lambda: _stop_if(asked))
 
         def stop(*_):
             if asked.is_set():  # asked twice: do not wait for requests in flight
@@ -61,15 +61,15 @@ def _stop_if(asked: Event) -> None:
         raise Stopped
 
 
-def watch(server: Triton, asked: Event) -> None:
+def watch(server: Server, asked: Event) -> None:
     """Returns when `asked`. Raises ServerError when the server has died or a model is broken.
 
     A busy server may answer its sample late; one that is silent for SILENCE_S is stuck.
     """
     answered = last = time.monotonic()
     while not asked.wait(0.5):
-        if server.status is not None:
-            raise ServerError(f"tritonserver died, exit status {server.status}")
+        if died := server.died:
+            raise ServerError(died)
         if time.monotonic() - last < WATCH_INTERVAL_S:
             continue
         last = time.monotonic()

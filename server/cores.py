@@ -51,6 +51,11 @@ class Plan:
         """Processes of document_preprocess: two overlap one page's decoding with another's."""
         return max(2, -(-self.cores // 2))
 
+    @property
+    def in_flight(self) -> int:
+        """Inferences that may be under way at a time: half a second's worth of pages."""
+        return 12 * self.cores
+
     def __str__(self) -> str:
         return (
             f"{self.cores} cores: {self.cores} threads for each network, "

