@@ -19,14 +19,15 @@ COPY --from=full /opt/tritonserver/lib lib
 COPY --from=full /opt/tritonserver/libraries libraries
 COPY --from=full /opt/tritonserver/backends/python backends/python
 COPY --from=full /opt/tritonserver/backends/openvino backends/openvino
-ENV PATH=/opt/venv/bin:/opt/tritonserver/bin:$PATH PYTHONDONTWRITEBYTECODE=1 \
+ENV PATH=/opt/venv/bin:/opt/tritonserver/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
+    COUNTERSIGN_TRITON=/opt/tritonserver COUNTERSIGN_HOST=0.0.0.0 \
     LD_LIBRARY_PATH=/opt/tritonserver/lib:/opt/tritonserver/libraries
 # a library that was left behind fails the build, not the first request
 RUN ! ldd bin/tritonserver backends/*/libtriton_*.so backends/python/triton_python_backend_stub \
     | grep 'not found'
 
 WORKDIR /countersign
-# the steps' libraries; OpenVINO is the backend's own
+# the steps' libraries and the front; OpenVINO is the backend's own
 COPY requirements/serve.txt /tmp/
 RUN python3 -m venv /opt/venv \
  && grep -v '^openvino' /tmp/serve.txt >/tmp/steps.txt \
@@ -37,14 +38,6 @@ RUN chmod -R a+rX .
 USER 1000:1000
 EXPOSE 8000 8001 8002
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=30s --timeout=30s --start-period=2m CMD python -m server.readiness
-# server/triton.py's options. Models are neither loaded nor unloaded while it runs, so that a stop
-# may cut requests that are between two steps: take it out of the load balancer first.
-ENTRYPOINT ["sh", "-c", "key=$(cat /proc/sys/kernel/random/uuid) && exec tritonserver \
-  --model-repository=/countersign/model_repository \
-  --exit-timeout-secs=30 \
-  --http-restricted-api=model-repository,shared-memory,trace,logging:countersign-admin=$key \
-  --grpc-restricted-protocol=model-repository,shared-memory,trace,logging:countersign-admin=$key \
-  --allow-gpu-metrics=false \
-  --pinned-memory-pool-byte-size=0 \
-  \"$@\"", "tritonserver"]
+HEALTHCHECK --interval=30s --timeout=30s --start-period=2m \
+  CMD python -m server.readiness --url "127.0.0.1:${COUNTERSIGN_HTTP_PORT:-8000}"
+ENTRYPOINT ["python", "-m", "server"]

@@ -14,7 +14,7 @@ from PIL import Image
 
 from countersign import Client
 from countersign.drawing import annotate
-from server import Settings, Triton
+from server import Server, Settings
 from server.settings import ROOT
 
 SAMPLES = ROOT / "server" / "samples"
@@ -62,7 +62,7 @@ def main() -> None:
     captchas = sorted(path for path in SAMPLES.glob("captcha*") if path.suffix != ".json")
     began = time.perf_counter()
     print("starting tritonserver on model_repository/ ...", flush=True)
-    with Triton(Settings(http_port=0, grpc_port=0, metrics_port=0)) as server:
+    with Server(Settings(http_port=0, grpc_port=0, metrics_port=0)) as server:
         print(f"ready after {time.perf_counter() - began:.1f} s: every sample answered as expected")
         with Client(server.grpc_url) as client:
             print(f"\nsignatures and stamps (median of {REPEATS} requests, one client)")

@@ -13,8 +13,11 @@ class Log:
     All of it is read to its end, whoever reads stderr, else tritonserver would stand still.
     """
 
-    # a CPU server has no GPU, which Triton reports as errors; the rest is in failure()
-    NOISE = re.compile(r"CudaDriverHelper|CUDA driver|NVML|DCGM|pinned|GPU|depends on")
+    # a CPU server has no GPU, which Triton reports as errors; that Envoy is told to stop is no
+    # news; the rest is in failure()
+    NOISE = re.compile(
+        r"CudaDriverHelper|CUDA driver|NVML|DCGM|pinned|GPU|depends on|ENVOY_SIGTERM"
+    )
     FAILED = re.compile(r"failed to load '(?P<model>[^']+)' version (?P<version>\d+): (?P<why>.*)")
     LISTENING = re.compile(r"failed to start .* service: (?P<why>.*)")
 

@@ -40,6 +40,11 @@ class Settings:
     """
 
     repository: Path = option(ROOT / "model_repository", "model repository to serve")
+    triton: Path | None = option(
+        None,
+        "folder of a tritonserver with its backends, as NVIDIA's images have one; unless given, "
+        "that of the wheel nvidia-pytriton",
+    )
     samples: Path = option(
         SAMPLES,
         "folder of files and what they show: pages.json, captchas.json; ready means that the first "
@@ -113,7 +118,7 @@ def check(setting: Field, value: Any) -> None:
 
 def read(setting: Field, text: str, name: str) -> Any:
     """The value that `text` of the option or variable `name` stands for. Raises ServerError."""
-    kind: Any = setting.type
+    kind: Any = Path if setting.type == Path | None else setting.type
     try:
         return SWITCH[text.lower()] if kind is bool else kind(text)
     except (KeyError, ValueError):

@@ -19,7 +19,7 @@ from server.log import Log
 from server.ports import address, check_ports, with_free_ports
 from server.repository import ensembles, lay_out
 from server.settings import ServerError, Settings
-from server.wheel import Wheel, find_wheel, lay_out_backends
+from server.wheel import Installed, Wheel, find_tritonserver
 
 SHM = Path("/dev/shm")
 SHM_FREE_MIN = 256 * 2**20  # bytes; a stub takes 1 MiB at start, a 300 dpi page travels as pixels
@@ -115,7 +115,7 @@ class Triton:
         Raises ServerError if a port is taken, a piece or the repository is missing, a model fails
         to load, or a sample's answer is not the expected one; then nothing is left.
         """
-        wheel = find_wheel()
+        found = find_tritonserver(self.settings.triton)
         ensembles(self.settings.repository)
         if not self.settings.samples.is_dir():
             raise ServerError(f"samples {self.settings.samples}: no such folder")
@@ -129,13 +129,15 @@ class Triton:
             self._folder_fd = os.open(self.folder, os.O_PATH)
             stack.callback(os.close, self._folder_fd)
             try:
-                lay_out_backends(wheel, self.folder / "backends")
+                backends = found.lay_out_backends(self.folder / "backends")
                 plan = Plan(self.settings.threads)
                 lay_out(self.settings.repository, self.folder / "models", plan.preprocesses)
             except OSError as error:
                 raise ServerError(no_folder(error)) from error
-            command = command_line(wheel, self.settings, self.folder.name, self.private)
-            self._process = process.start(command, environment(wheel, self.settings), self.folder)
+            options = command_line(self.settings, backends, self.folder.name, self.private)
+            self._process = process.start(
+                [str(found.binary), *options], environment(found, self.settings), self.folder
+            )
             assert self._process.stdout is not None  # it is a pipe
             stack.enter_context(self._process.stdout)
             self._log = Log(self._process.stdout, self.settings.verbose)
@@ -187,15 +189,15 @@ class Triton:
             process.kill(self._process)
 
 
-def command_line(wheel: Wheel, settings: Settings, prefix: str, private: bool) -> list[str]:
-    """tritonserver's arguments, in a folder with backends/ and models/.
+def command_line(settings: Settings, backends: Path, prefix: str, private: bool) -> list[str]:
+    """tritonserver's arguments, in a folder with models/.
 
     Names of shared memory files begin with `prefix`. Paths are relative: Triton passes them on to
     a shell, where a space would part them.
     """
     options = {
         "model-repository": "models",
-        "backend-directory": "backends",
+        "backend-directory": backends,
         "backend-config": f"python,shm-region-prefix-name={prefix}_",
         "model-control-mode": "none",  # nobody loads or unloads models
         "exit-timeout-secs": STEPS_EXIT_S,
@@ -205,12 +207,12 @@ def command_line(wheel: Wheel, settings: Settings, prefix: str, private: bool) -
     for endpoint in ("http", "grpc", "metrics"):
         options[f"{endpoint}-address"] = f"unix:{endpoint}.sock" if private else settings.host
         options[f"{endpoint}-port"] = 1 if private else getattr(settings, f"{endpoint}_port")
-    return [str(wheel.binary), *(f"--{name}={value}" for name, value in options.items())]
+    return [f"--{name}={value}" for name, value in options.items()]
 
 
-def environment(wheel: Wheel, settings: Settings) -> dict[str, str]:
+def environment(found: Wheel | Installed, settings: Settings) -> dict[str, str]:
     """What tritonserver and the stubs it starts need, over this process's own variables."""
-    paths = [*map(str, wheel.library_path), os.environ.get("LD_LIBRARY_PATH", "")]
+    paths = [*map(str, found.library_path), os.environ.get("LD_LIBRARY_PATH", "")]
     return {
         **os.environ,
         "PATH": f"{Path(sys.prefix) / 'bin'}:{os.environ.get('PATH', '')}",  # the stubs' Python

@@ -1,4 +1,4 @@
-"""Where tritonserver and what it needs lie: in the wheel nvidia-pytriton, from PyPI."""
+"""Where tritonserver and what it needs lie: in the wheel nvidia-pytriton, or in a folder."""
 
 import ctypes
 import os
@@ -22,6 +22,48 @@ class Wheel:
     python_backend: Path  # folder with libtriton_python.so and triton_python_backend_utils.py
     stub: Path  # of the running Python's version
     library_path: list[Path]  # for LD_LIBRARY_PATH: the wheel's libraries and libpython
+
+    def lay_out_backends(self, folder: Path) -> Path:
+        """Makes `folder`, tritonserver's --backend-directory: python, and this project's stand-ins.
+
+        Copies, since tritonserver refuses a link that leads out of that directory. Raises
+        ServerError if nothing may be started from there.
+        """
+        shutil.copytree(ROOT / "backends", folder)
+        shutil.copytree(self.python_backend, folder / "python")
+        stub = Path(shutil.copy2(self.stub, folder / "python"))
+        if not os.access(stub, os.X_OK):
+            raise ServerError(
+                f"{folder.parent}: no program can be started there (mounted noexec?); "
+                "TMPDIR names another folder"
+            )
+        return Path(folder.name)
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A tritonserver with backends of its own, among them python and openvino."""
+
+    folder: Path
+    library_path: tuple[Path, ...] = ()  # the loader knows
+
+    @property
+    def binary(self) -> Path:
+        return self.folder / "bin" / "tritonserver"
+
+    def lay_out_backends(self, folder: Path) -> Path:
+        """tritonserver's --backend-directory: its own; `folder` is not needed."""
+        return self.folder / "backends"
+
+
+def find_tritonserver(folder: Path | None) -> "Wheel | Installed":
+    """That of `folder`, else of the wheel. Raises ServerError if there is none, with the remedy."""
+    if folder is None:
+        return find_wheel()
+    for part in ("bin/tritonserver", "backends/python", "backends/openvino"):
+        if not (folder / part).exists():
+            raise ServerError(f"--triton: {folder / part} is missing")
+    return Installed(folder.resolve())
 
 
 def find_wheel(version: str = PYTHON) -> Wheel:
@@ -65,19 +107,3 @@ def libpython_dirs(version: str) -> list[Path]:
             "with pyenv: PYTHON_CONFIGURE_OPTS=--enable-shared pyenv install"
         ) from None
     return []
-
-
-def lay_out_backends(wheel: Wheel, folder: Path) -> None:
-    """Makes `folder`, tritonserver's --backend-directory: python, and this project's stand-ins.
-
-    Copies, since tritonserver refuses a link that leads out of that directory. Raises ServerError
-    if nothing may be started from there.
-    """
-    shutil.copytree(ROOT / "backends", folder)
-    shutil.copytree(wheel.python_backend, folder / "python")
-    stub = Path(shutil.copy2(wheel.stub, folder / "python"))
-    if not os.access(stub, os.X_OK):
-        raise ServerError(
-            f"{folder.parent}: no program can be started there (mounted noexec?); "
-            "TMPDIR names another folder"
-        )

@@ -10,7 +10,7 @@ import pytest
 
 from countersign import Client
 from inprocess.model import load_module
-from server import Settings, Triton
+from server import Server, Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 REPOSITORY = ROOT / "model_repository"
@@ -49,14 +49,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[Triton]:
-    """The shipped model repository on a real tritonserver, ready; `http_url`, `grpc_url`."""
-    with Triton(Settings(**ANY_PORTS)) as triton:
-        yield triton
+def server() -> Iterator[Server]:
+    """The shipped model repository behind the front, ready; `http_url`, `grpc_url`."""
+    with Server(Settings(**ANY_PORTS)) as server:
+        yield server
 
 
 @pytest.fixture(params=["grpc", "http"])
-def client(server: Triton, request: pytest.FixtureRequest) -> Iterator[Client]:
+def client(server: Server, request: pytest.FixtureRequest) -> Iterator[Client]:
     """The project's client of the running server, once over each protocol."""
     with Client(getattr(server, f"{request.param}_url"), protocol=request.param) as client:
         yield client

@@ -4,13 +4,11 @@
 
 The limit of these cores, the server under its loads, a soak, then server and peers in turn. Peers
 that need an ONNX get the checkpoint's, or one of random weights: as fast, but their answers are not
-compared. About 22 minutes; --quick takes five, to see that all of it runs. Overload is measured
-behind haproxy, which has to be installed.
+compared. About 22 minutes; --quick takes five, to see that all of it runs.
 """
 
 import argparse
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -24,7 +22,6 @@ from benchmarks.machine import command, machine
 from benchmarks.speed import limit, make_corpus, report
 from benchmarks.speed.corpus import MIX, SHARES
 from benchmarks.speed.load import Load, run
-from benchmarks.speed.overload import front
 from benchmarks.speed.peers.run import PROVIDERS, onnx_detector, peer
 from benchmarks.speed.peers.weights import SERVED, USUAL
 from benchmarks.speed.ratios import CLIENTS, LARGE, LOADS, ONE_PAGE, PAGE, PAGES, allowed, rows
@@ -41,8 +38,7 @@ from benchmarks.speed.server_cost import (
 from benchmarks.speed.verdicts import against_targets, read_targets
 from countersign import Client
 from inprocess import Detector
-from server import Settings, Triton
-from server.cores import usable_cores
+from server import Server, Settings
 from server.settings import ROOT
 
 ANY_PORTS = Settings(http_port=0, grpc_port=0, metrics_port=0)
@@ -80,7 +76,7 @@ def say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
 
-def loader(server: Triton, folder: Path) -> Callable[[Load], Figures]:
+def loader(server: Server, folder: Path) -> Callable[[Load], Figures]:
     """A function that runs a load on the server."""
 
     def on(load: Load) -> Figures:
@@ -95,7 +91,7 @@ def loader(server: Triton, folder: Path) -> Callable[[Load], Figures]:
 def serve(folder: Path, plan: Plan) -> Served:
     """The server under every profile, and what it costs."""
     began = time.perf_counter()
-    with Triton(ANY_PORTS) as server:
+    with Server(ANY_PORTS) as server:
         start_s = time.perf_counter() - began
         on = loader(server, folder)
         short, long = Load(seconds=plan.short_s), Load(seconds=plan.long_s)
@@ -109,9 +105,6 @@ def serve(folder: Path, plan: Plan) -> Served:
         capacity = {kind: on(replace(short, users=CLIENTS, kind=kind)) for kind in plan.kinds}
         mixed = closed[MIX][CLIENTS].throughput
         arrivals = {share: on(replace(long, rate=mixed * share)) for share in ARRIVALS}
-        with front(server, 4 * usable_cores()) as urls:
-            too_many = replace(long, rate=mixed * max(ARRIVALS))
-            behind_front = run(too_many, urls["grpc"], folder)
         cpu_ms = cpu_by_stage(on, replace(long, users=4), (PAGE, LARGE, "captcha"))
         with Memory(tritonserver(), plan.memory_every_s) as memory:
             soak = on(Load(users=CLIENTS, requests=plan.soak))
@@ -123,14 +116,13 @@ def serve(folder: Path, plan: Plan) -> Served:
         closed=closed,
         capacity=capacity,
         arrivals=arrivals,
-        behind_front=behind_front,
         cpu_ms=cpu_ms,
         soak=soak,
         memory=memory.samples,
     )
 
 
-def one_client_steps(server: Triton, folder: Path, plan: Plan) -> dict[str, float]:
+def one_client_steps(server: Server, folder: Path, plan: Plan) -> dict[str, float]:
     """Mean ms of each step when pages come one at a time, by Triton's statistics."""
     before = step_times(server.http_url)
     with Client(server.grpc_url) as client:
@@ -168,7 +160,7 @@ def take_turns(
     }
     for number in range(plan.repeats):
         say(f"turn {number + 1} of {plan.repeats}")
-        with Triton(ANY_PORTS) as server:
+        with Server(ANY_PORTS) as server:
             contend(turns["served"], server.grpc_url, folder, plan, Load())
         for name, module in PEERS.items():
             arguments = ["--onnx", str(onnx / USUAL)] if name == "FastAPI" else []
@@ -232,8 +224,6 @@ def main() -> None:
     args = parser.parse_args()
     plan = QUICK if args.quick else Plan()
     plan = replace(plan, soak=args.soak or plan.soak, repeats=args.repeats or plan.repeats)
-    if not shutil.which("haproxy"):
-        parser.error("haproxy is not installed; on Debian and Ubuntu: apt-get install haproxy")
     args.out.mkdir(parents=True, exist_ok=True)
     found = measure(args.corpus, args.out, plan, args.checkpoint)
     ratios = rows(found)

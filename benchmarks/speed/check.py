@@ -33,7 +33,7 @@ from benchmarks.speed.server_cost import STEPS, step_ms, step_times
 from benchmarks.speed.verdicts import Rows, Verdict, against_baseline, against_targets, read_targets
 from countersign import Client
 from inprocess import Detector, Reader
-from server import Settings, Triton
+from server import Server, Settings
 
 REPOSITORY = Settings().repository
 BASELINE = Path(__file__).with_name("baseline.json")
@@ -108,7 +108,7 @@ def client_rate(client: Client, images: list[bytes], captcha: bool, seconds: flo
 class Bench:
     """All that a block measures, started and warm."""
 
-    def __init__(self, server: Triton, client: Client, folder: Path, seconds: float) -> None:
+    def __init__(self, server: Server, client: Client, folder: Path, seconds: float) -> None:
         self.server, self.client, self.seconds = server, client, seconds
         self.pages, self.captchas = read(folder, PAGE), read(folder, "captcha")
         self.detector, self.reader = Detector(REPOSITORY), Reader(REPOSITORY)
@@ -147,7 +147,7 @@ def measure(repository: Path, folder: Path, blocks: int, seconds: float) -> Rows
     """Each row's value in every block, of a server that is started for it."""
     began = time.perf_counter()
     settings = Settings(repository=repository, http_port=0, grpc_port=0, metrics_port=0)
-    with Triton(settings) as server, Client(server.grpc_url) as client:
+    with Server(settings) as server, Client(server.grpc_url) as client:
         rows = defaultdict(list, {"start": [time.perf_counter() - began]})
         bench = Bench(server, client, folder, seconds)
         with Workers(captcha=False) as pages, Workers(captcha=True) as captchas:

@@ -95,7 +95,6 @@ class Served:
     closed: dict[str, dict[int, Figures]]  # by kind and number of clients
     capacity: dict[str, Figures]  # by kind
     arrivals: dict[float, Figures]  # by share of capacity
-    behind_front: Figures  # at the largest of these shares
     cpu_ms: dict[str, dict[str, float]]  # by kind and stage, a page
     soak: Figures
     memory: list[MemorySample]

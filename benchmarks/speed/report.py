@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.speed.ratios import PAGE, PAGES, p50, p99, throughput
 from benchmarks.speed.records import Figures, MemorySample, Run
-from benchmarks.speed.server_cost import LOAD_GENERATOR, STEPS, TRANSPORT
+from benchmarks.speed.server_cost import FRONT, LOAD_GENERATOR, STEPS, TRANSPORT
 from benchmarks.speed.verdicts import Verdict, interval, read_targets
 
 matplotlib.use("Agg")
@@ -20,7 +20,12 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 
 TEMPLATE = Path(__file__).with_name("report.html")
-STAGES = [*(step for steps in STEPS.values() for step in steps), TRANSPORT, LOAD_GENERATOR]
+STAGES = [
+    *(step for steps in STEPS.values() for step in steps),
+    TRANSPORT,
+    FRONT,
+    LOAD_GENERATOR,
+]
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ def draw_stages(cpu_ms: Mapping[str, Mapping[str, float]]) -> Figure:
     kinds = [kind for kind in cpu_ms if kind != "captcha"]
     figure, axes = pyplot.subplots(figsize=(8, 1.2 + 0.7 * len(kinds)))
     left = np.zeros(len(kinds))
-    for stage in (*STEPS["document_detector"], TRANSPORT, LOAD_GENERATOR):
+    for stage in (*STEPS["document_detector"], TRANSPORT, FRONT, LOAD_GENERATOR):
         widths = np.array([cpu_ms[kind].get(stage, 0.0) for kind in kinds])
         axes.barh(kinds, widths, left=left, label=stage)
         left += widths
@@ -142,8 +147,7 @@ def page(run: Run, verdicts: Sequence[Verdict], allowed: Mapping[str, float]) ->
             for kind, by_clients in served.closed.items()
             for users, figures in by_clients.items()
         },
-        arrivals={f"{share:.0%} of capacity": each for share, each in served.arrivals.items()}
-        | {f"{max(served.arrivals):.0%}, behind haproxy": served.behind_front},
+        arrivals={f"{share:.0%} of capacity": each for share, each in served.arrivals.items()},
         contenders=contenders(run),
         a_process_a_core=float(np.median(run.a_process_a_core)),
         plots={

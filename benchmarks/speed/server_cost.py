@@ -11,6 +11,7 @@ from benchmarks.speed.records import MemorySample
 
 SHM = Path("/dev/shm")
 LOAD_GENERATOR = "load generator"
+FRONT = "front"  # Envoy
 TRANSPORT = "transport"  # tritonserver itself: HTTP, gRPC, scheduling, copies between steps
 MIB = 2**20
 STEPS = {
@@ -27,9 +28,15 @@ def tritonserver() -> psutil.Process:
     raise RuntimeError("this process has started no tritonserver")
 
 
+def fronts(server: psutil.Process) -> list[psutil.Process]:
+    """What stands before a tritonserver: started by the same process."""
+    starter = server.parent()
+    return [child for child in starter.children() if child.name() == "envoy"] if starter else []
+
+
 def processes(server: psutil.Process) -> dict[str, list[psutil.Process]]:
-    """tritonserver under TRANSPORT, and the processes of each step by its model's name."""
-    found = {TRANSPORT: [server]}
+    """tritonserver under TRANSPORT, Envoy under FRONT, the processes of each step by its model."""
+    found = {TRANSPORT: [server], FRONT: fronts(server)}
     for stub in server.children(recursive=True):
         model = Path(stub.cmdline()[1]).parents[1].name  # MODEL/1/model.py
         found.setdefault(model, []).append(stub)
@@ -42,8 +49,8 @@ def cpu_s(parts: dict[str, list[psutil.Process]]) -> dict[str, float]:
 
 
 def memory_mib(server: psutil.Process) -> float:
-    """Proportional set size of the server and its steps."""
-    group = [server, *server.children(recursive=True)]
+    """Proportional set size of the server, its steps and its front."""
+    group = [server, *fronts(server), *server.children(recursive=True)]
     return sum(each.memory_full_info().pss for each in group) / MIB
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from server.memory import SHM_MIB, most_mib
 from server.settings import Settings
-from server.triton import STEPS_EXIT_S, command_line
-from server.wheel import Wheel
+from server.triton import STEPS_EXIT_S
 
 ROOT = Path(__file__).resolve().parents[2]
 PYPI, NGC = ROOT / "docker" / "pypi.Dockerfile", ROOT / "docker" / "ngc.Dockerfile"
@@ -89,20 +89,16 @@ def test_base_images_have_a_tag_of_one_release(dockerfile):
             assert re.search(r":\d+\.\d+[\w.-]*$", image), image
 
 
-def test_the_ngc_image_starts_tritonserver_with_the_options_of_the_server():
-    wheel = Wheel(Path("tritonserver"), Path("python"), Path("stub"), library_path=[])
-    settings = Settings(repository=Path("/countersign/model_repository"))
-    argv = command_line(wheel, settings, "prefix", key="$key")
-    expected = dict(argument.split("=", 1) for argument in argv[1:])
-    expected["--model-repository"] = "/countersign/model_repository"
+@both
+def test_an_image_starts_the_server_with_its_front(dockerfile):
+    assert json.loads(last(dockerfile, "ENTRYPOINT")) == ["python", "-m", "server"]
 
-    shell = json.loads(last(NGC, "ENTRYPOINT"))[2]
-    options = dict(word.split("=", 1) for word in shell.split() if word.startswith("--"))
 
-    assert len(options) == 6
-    # nothing is drained before its exit, so that this is the time of requests in flight
-    assert int(options.pop("--exit-timeout-secs")) == settings.exit_timeout_s
-    assert options == {name: expected[name] for name in options}
+def test_the_ngc_image_has_the_tritonserver_that_it_names():
+    folder = dict(re.findall(r"(\w+)=(\S+)", last(NGC, "ENV")))["COUNTERSIGN_TRITON"]
+    copied = [rest.split()[-1] for _, rest in instructions(NGC) if rest.startswith("--from=full")]
+    assert {"bin", "backends/python", "backends/openvino"} <= set(copied)
+    assert ("WORKDIR", folder) in list(instructions(NGC))
 
 
 def services() -> dict:
@@ -133,7 +129,17 @@ def test_a_service_gets_the_time_that_a_stop_may_take(name):
     assert int(services()[name]["stop_grace_period"].removesuffix("s")) > drain_and_exit
 
 
-@pytest.mark.parametrize("name", ["pypi", "ngc", "front"])
+@pytest.mark.parametrize("name", ["pypi", "ngc"])
+def test_a_service_gets_the_memory_that_its_limits_may_take(name):
+    service = services()[name]
+    default = {key: value for key, value in re.findall(r"\$\{(\w+):-(\d+)", str(service))}
+    gib, cores = int(default["MEMORY"]), int(default["CPUS"])
+    most = most_mib(Settings(threads=cores))
+    assert most <= gib * 1024 < most + 1024
+    assert service["shm_size"] == f"{SHM_MIB // 1024}g"
+
+
+@pytest.mark.parametrize("name", ["pypi", "ngc"])
 def test_a_service_listens_on_this_machine_alone_and_has_no_privileges(name):
     service = services()[name]
     assert all(port.startswith("127.0.0.1:") for port in service["ports"])

@@ -16,7 +16,7 @@ from tritonclient.utils import InferenceServerException
 
 from export.repository import set_parameters
 from inprocess import Detector, Reader
-from server import Settings, Triton
+from server import Server, Settings
 
 REPOSITORY = Settings().repository
 LOW = {"confidence": 0.001}  # a dozen boxes on a page and more
@@ -36,7 +36,7 @@ Ask = Callable[..., dict[str, np.ndarray]]
 
 
 @pytest.fixture(scope="module")
-def ask(server: Triton) -> Ask:
+def ask(server: Server) -> Ask:
     """Asks the running server: an ensemble's name and outputs, an image, parameters."""
     client = grpc.InferenceServerClient(server.grpc_url)
 

@@ -8,7 +8,7 @@ from benchmarks.speed.check import PAGE, client_rate, compared, judge, record, s
 from benchmarks.speed.limit import read, timed
 from benchmarks.speed.server_cost import step_ms, step_times
 from countersign import Client
-from server import Settings, Triton
+from server import Server, Settings
 
 ROWS = {
     "page latency": [1.1, 1.2, 1.15],
@@ -49,7 +49,7 @@ def test_a_step_slowed_down_still_answers_and_takes_a_fifth_longer(
     monkeypatch.setattr(check, "SLOW_STEP", check.SLOW_STEP.replace("1.2", "3"))
     copy = slowed(Settings().repository, "document_preprocess", tmp_path)
     settings = Settings(repository=copy, http_port=0, grpc_port=0, metrics_port=0)
-    with Triton(settings) as slow:
+    with Server(settings) as slow:
         ratios = []
         for _ in range(3):
             slowed_ms, usual_ms = (preprocess_ms(s, read(corpus, PAGE)) for s in (slow, server))
@@ -57,7 +57,7 @@ def test_a_step_slowed_down_still_answers_and_takes_a_fifth_longer(
     assert np.median(ratios) > 1.5
 
 
-def preprocess_ms(server: Triton, images: list[bytes]) -> float:
+def preprocess_ms(server: Server, images: list[bytes]) -> float:
     before = step_times(server.http_url)
     with Client(server.grpc_url) as client:
         timed(client.detect, images, 0.7)

@@ -67,8 +67,7 @@ def run() -> Run:
                 "a4_150_jpeg": {1: load(40, 25), 8: load(50, 160)},
             },
             capacity={"captcha": load(450, 17)},
-            arrivals={0.7: load(42, 40), 1.2: load(48, 900)},
-            behind_front=load(57, 300),
+            arrivals={0.7: load(42, 40), 1.2: load(57, 300)},
             cpu_ms={
                 "a4_150_jpeg": spent | {"load generator": 3.0},
                 "captcha": {"transport": 1.0, "load generator": 3.0},
@@ -136,7 +135,7 @@ def test_the_page_shows_figures_and_plots_and_says_what_was_missed(run):
     assert "0.8 0.8 to 0.8 at least 0.9 broken, by 11% 0.833" in text  # page capacity
     assert "cpu a &lt; b" in text
     assert "a4_150_jpeg, 8 clients 50 160 160 160 480 0" in text
-    assert "120%, behind haproxy 57 300" in text
+    assert "120% of capacity 57 300" in text
     assert "document_yolo 12 10" in text  # a step served and alone
     assert "document_yolo, benchmark_app 10 130" in text
     assert "FastAPI a4_150_jpeg, 8 20 200 600 2.5 to 2.5" in text

@@ -26,9 +26,9 @@ def test_a_step_that_triton_does_not_time_gets_the_rest():
 
 
 def test_the_processes_of_the_steps_are_told_apart_and_use_cpu(server, corpus):
-    parts = processes(psutil.Process(server._process.pid))
+    parts = processes(psutil.Process(server.triton.pid))
     assert len(parts["document_preprocess"]) == 2  # instances
-    assert {"transport", "document_yolo", "captcha_heads"} < set(parts)
+    assert {"front", "transport", "document_yolo", "captcha_heads"} < set(parts)
     before = cpu_s(parts)
     with Client(server.grpc_url) as client:
         for _ in range(20):

@@ -1,0 +1,151 @@
+"""The whole server, as a user starts it."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from countersign import Client, Unavailable
+from server import Server, Settings
+from server.ports import free_port
+from server.settings import ROOT
+from tests.server.conftest import pids_of, processes_of
+
+ANY_PORTS = {"http_port": 0, "grpc_port": 0, "metrics_port": 0}
+
+
+def test_few_file_descriptors_are_told_with_the_limit():
+    told = subprocess.run(
+        ["bash", "-c", f"ulimit -n 256; exec {sys.executable} -m server --http-port 0"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert told.returncode == 1
+    assert re.fullmatch(
+        r"countersign server: file descriptors: 256, at least 1024 are needed; .*\n", told.stderr
+    )
+
+
+class Foreground:
+    """`python -m server` as a user starts it; a context manager, so that a test leaves none."""
+
+    def __init__(self, repository: Path):
+        self.http_url = f"127.0.0.1:{free_port('127.0.0.1')}"
+        self.grpc_url = f"127.0.0.1:{free_port('127.0.0.1')}"
+        self.metrics_url = f"127.0.0.1:{free_port('127.0.0.1')}"
+        variables = {
+            "COUNTERSIGN_HTTP_PORT": self.http_url.rpartition(":")[2],
+            "COUNTERSIGN_GRPC_PORT": self.grpc_url.rpartition(":")[2],
+            "COUNTERSIGN_METRICS_PORT": self.metrics_url.rpartition(":")[2],
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "server", "--repository", repository],
+            cwd=ROOT,
+            env=os.environ | variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.first_line = self.process.stdout.readline()
+        self.triton, self.front = self.child("tritonserver"), self.child("envoy")
+
+    def child(self, name: str) -> int:
+        """The process of that name that the server has started."""
+        (found,) = (
+            int(path.parent.name)
+            for path in Path("/proc").glob("[0-9]*/stat")
+            if re.search(rf" \({name}\) . {self.process.pid} ", path.read_text())
+        )
+        return found
+
+    def __enter__(self) -> "Foreground":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.process.terminate()
+        self.process.wait(60)
+
+    def end(self) -> tuple[int, str]:
+        """Exit status and what was printed after the first line."""
+        output, _ = self.process.communicate(timeout=60)
+        return self.process.returncode, output
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_server_lets_requests_in_flight_finish(sign, samples, sample_pages):
+    page = max(((samples / name).read_bytes() for name in sample_pages), key=len)
+    with Foreground(ROOT / "model_repository") as server, Client(server.grpc_url) as client:
+        assert re.match(r"ready after [\d.]+ s, \d+ cores: \d+ threads", server.first_line)
+        assert f": HTTP {server.http_url}, gRPC" in server.first_line
+        alone = client.detect(page)
+        with ThreadPoolExecutor(24) as pool:
+            asked = [pool.submit(client.detect, page) for _ in range(24)]
+            while pending(server.metrics_url) < 12:
+                assert not all(future.done() for future in asked)
+            time.sleep(0.1)
+            server.process.send_signal(sign)
+            answers = [future.result() for future in asked]
+        assert server.end() == (0, "stopping, requests in flight may finish\n")
+        assert processes_of(server.triton) == []
+    for answer in answers:
+        np.testing.assert_array_equal(answer.boxes, alone.boxes)
+
+
+def pending(metrics_url: str) -> int:
+    """How many requests tritonserver has taken and not yet begun, over all models."""
+    with urllib.request.urlopen(f"http://{metrics_url}/metrics") as reply:
+        text = reply.read().decode()
+    counts = re.findall(r"^nv_inference_pending_request_count{.*} (\d+)", text, re.MULTILINE)
+    return sum(map(int, counts))
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_a_stopping_server_is_unavailable_to_new_requests(captcha_repository, protocol):
+    with Server(Settings(repository=captcha_repository, **ANY_PORTS)) as server:
+        server.drain()
+        url = getattr(server, f"{protocol}_url")
+        with Client(url, protocol=protocol) as client, pytest.raises(Unavailable):
+            client.read(b"any image")
+
+
+def test_a_killed_step_ends_the_server_with_its_reason(captcha_repository):
+    with Foreground(captcha_repository) as server:
+        (stub,) = (p for p, args in pids_of(server.triton) if "captcha_postprocess/1" in args)
+        os.kill(stub, signal.SIGKILL)
+        status, output = server.end()
+        assert status == 1
+        assert "a model broke, restart the server: " in output
+        assert processes_of(server.triton) == []
+
+
+@pytest.mark.parametrize("part", ["triton", "front"])
+def test_a_killed_part_ends_the_server(part, captcha_repository):
+    with Foreground(captcha_repository) as server:
+        os.kill(getattr(server, part), signal.SIGKILL)
+        status, output = server.end()
+        assert (status, "died, exit status -9" in output) == (1, True)
+        assert processes_of(server.triton) == processes_of(server.front) == []
+
+
+def test_a_killed_starter_takes_the_server_with_it(captcha_repository):
+    with Foreground(captcha_repository) as server:
+        server.process.kill()
+        server.end()
+        deadline = time.monotonic() + 30
+        while processes_of(server.triton) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert processes_of(server.triton) == processes_of(server.front) == []
+
+
+def test_metrics_are_served(server):
+    with urllib.request.urlopen(f"http://{server.metrics_url}/metrics") as reply:
+        assert b'nv_inference_request_success{model="document_detector"' in reply.read()
