@@ -22,8 +22,9 @@ local PARAMETERS = {
 local KNOWN = "confidence, confidence_<class>, iou, max_detections, operating_point, page"
 
 -- how a refusal is told: HTTP's status and gRPC's code
-local BAD, DENIED, FORBIDDEN, LARGE, TYPE, MANY, OFF, LONG_MESSAGE =
-  { 400, 3 }, { 401, 16 }, { 403, 7 }, { 413, 8 }, { 415, 12 }, { 429, 8 }, { 503, 14 }, { 400, 8 }
+local BAD, DENIED, FORBIDDEN, ABSENT = { 400, 3 }, { 401, 16 }, { 403, 7 }, { 404, 5 }
+local LARGE, LONG_MESSAGE, TYPE = { 413, 8 }, { 400, 8 }, { 415, 12 }
+local MANY, OFF = { 429, 8 }, { 503, 14 }
 
 local function refuse(kind, ...)
   error({ kind = kind, text = string.format(...) }, 0)
@@ -42,7 +43,7 @@ end
 
 local function check_ensemble(name)
   if not SETTINGS.ensembles[name] then
-    refuse(BAD, "model %s: unknown, known are %s", shown(name), SETTINGS.names)
+    refuse(ABSENT, "unknown model: '%s', known are %s", shown(name), SETTINGS.names)
   end
 end
 
@@ -51,7 +52,10 @@ end
 
 local LONG = setmetatable({}, { __tostring = function() return "..." end })
 local ARRAY = {} -- the metatable of arrays
-local LITERALS = { t = { "true", true }, f = { "false", false }, n = { "null", ARRAY } }
+local LITERALS = {
+  t = { "true", true }, f = { "false", false }, n = { "null", ARRAY },
+  N = { "NaN", 0 / 0 }, I = { "Infinity", 1 / 0 }, -- as Python writes them
+}
 
 -- the value of `text`, a whole JSON document: tables, strings, numbers, booleans, null as ARRAY
 local function parsed(text)
@@ -216,6 +220,9 @@ local function check_parameters(found)
     check_parameter(name)
     if type(value) == "table" or type(value) == "string" and #value > 64 then
       refuse(BAD, "parameter %s: neither number, truth nor short text", shown(name))
+    end
+    if type(value) == "number" and not (value - value == 0) then
+      refuse(BAD, "parameter %s: %s, limit a finite number", shown(name), tostring(value))
     end
   end
 end
@@ -642,6 +649,8 @@ local function check_body(kind, headers, buffer, length)
   if kind:find("^grpc") then
     return check_grpc(kind, buffer, length)
   elseif kind == "infer" or kind == "generate" then
+    local model = headers:get(":path"):match("^/v2/models/([^/]+)")
+    check_ensemble(model)
     if length == 0 then
       refuse(BAD, "body: empty")
     elseif kind == "infer" then
@@ -649,7 +658,7 @@ local function check_body(kind, headers, buffer, length)
     else
       check_generate(buffer:getBytes(0, length))
     end
-    return headers:get(":path"):match("^/v2/models/([^/]+)")
+    return model
   elseif length > 0 then
     refuse(BAD, "body: %d bytes, none is expected", length)
   end

@@ -6,7 +6,6 @@ size, time and number, and sends on what is left through sockets that only this 
 
 import ipaddress
 import json
-import re
 import socket
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -232,7 +231,7 @@ def front_manager(settings: Settings, ensembles: Mapping[str, str]) -> Config:
     """What passes: see routes(); how it is looked at: see front.lua."""
     return http_manager(
         "front",
-        routes(ensembles),
+        routes(),
         [look(settings, ensembles), only_looked_at(), crowd(Plan(settings.threads).in_flight)],
         body_max(settings),
     )
@@ -300,17 +299,16 @@ def crowd(in_flight: int) -> Config:
     }
 
 
-def routes(ensembles: Mapping[str, str]) -> list[Config]:
-    """Inference of the ensembles, health, metadata and statistics, and nothing else."""
-    models = "|".join(map(re.escape, ensembles))
+def routes() -> list[Config]:
+    """Inference, health, metadata and statistics, and nothing else."""
     version = r"(/versions/\d{1,9})?"
     return [
         route("grpc_infer", "POST", f"{SERVICE}/ModelInfer", infers=True),
         route("grpc_health", "POST", r"/grpc\.health\.v1\.Health/Check"),
         route("grpc_health", "POST", f"{SERVICE}/({HEALTH_CALLS})"),
         route("grpc_read", "POST", f"{SERVICE}/({READ_CALLS})"),
-        route("infer", "POST", f"/v2/models/({models}){version}/infer", infers=True),
-        route("generate", "POST", f"/v2/models/({models}){version}/generate", infers=True),
+        route("infer", "POST", f"/v2/models/{NAME}{version}/infer", infers=True),
+        route("generate", "POST", f"/v2/models/{NAME}{version}/generate", infers=True),
         route("health", "GET", f"/v2/health/(live|ready)|/v2/models/{NAME}{version}/ready"),
         route("read", "GET", f"/v2|/v2/models/stats|/v2/models/{NAME}{version}(/config|/stats)?"),
         {
