@@ -10,7 +10,7 @@ import numpy as np
 
 from training.detector import scan
 from training.detector.labels import CLASSES, Labelled, yolo_lines
-from training.detector.pages import handwriting, lookalikes, stamps
+from training.detector.pages import designs, handwriting, lookalikes, stamps
 from training.detector.pages.compose import POOLS
 from training.detector.pages.sheet import press
 
@@ -90,7 +90,7 @@ def more_ink(
 
     pool = POOLS["train"]
     for _ in range(int(rng.choice((0, 1, 2), p=(0.35, 0.45, 0.2)))):
-        ink = stamps.draw(stamps.design(int(rng.choice(pool))), unit, rng).ink
+        ink = stamps.draw(designs.design(int(rng.choice(pool))), unit, rng).ink
         ink = cv2.resize(ink, None, fx=stretch, fy=1.0, interpolation=cv2.INTER_AREA)
         ink = np.clip((ink - rng.uniform(0.2, 0.5)) * rng.uniform(1.5, 5) + 0.5, 0, 1)
         place(ink, STAMP, on_print=rng.random() < 0.35)

@@ -11,11 +11,13 @@ from training.detector.labels import CLASSES, read_pages
 from training.detector.pages import (
     art,
     compose,
+    designs,
     handwriting,
     houses,
     invoices,
     printed,
     samples,
+    seals,
     stamps,
     templates,
     text,
@@ -187,7 +189,7 @@ def test_a_seal_stuck_on_is_boxed_where_it_hides_the_page():
     for seed in range(4):  # with ribbons and without
         pixels = np.full((300, 300, 3), 7, np.uint8)  # no foil is as dark
         rng = np.random.default_rng(seed)
-        points = stamps.stick(pixels, stamps.design(5), (160, 140), rng).astype(int)
+        points = stamps.stick(pixels, designs.design(5), (160, 140), rng).astype(int)
         changed = np.zeros((300, 300), bool)
         changed[points[:, 1], points[:, 0]] = True
         np.testing.assert_array_equal(changed, (pixels != 7).any(axis=2))
@@ -197,7 +199,7 @@ def test_a_seal_stuck_on_is_boxed_where_it_hides_the_page():
 
 def test_a_seal_at_the_edge_is_cut_off():
     pixels = np.full((300, 300, 3), 255, np.uint8)
-    points = stamps.stick(pixels, stamps.design(5), (295, 4), np.random.default_rng(0))
+    points = stamps.stick(pixels, designs.design(5), (295, 4), np.random.default_rng(0))
     assert points.min() >= 0
     assert points.max() == 299
 
@@ -321,10 +323,10 @@ def test_a_signature_keeps_to_its_size():
 def test_every_kind_of_stamp_prints():
     kinds = {}
     for design_id in range(400):
-        kinds.setdefault(stamps.kind_of(design_id), design_id)
-    assert set(kinds) == set(stamps.KINDS)
+        kinds.setdefault(designs.kind_of(design_id), design_id)
+    assert set(kinds) == set(designs.KINDS)
     for kind, design_id in kinds.items():
-        design = stamps.design(design_id)
+        design = designs.design(design_id)
         face = stamps.draw(design, 1.0, np.random.default_rng(0))
         assert design.kind == kind
         assert face.ink.dtype == np.float32
@@ -337,7 +339,7 @@ def test_every_kind_of_stamp_prints():
 @pytest.mark.parametrize(("middle", "upright"), [(0.75, True), (0.25, False)])
 def test_letters_around_a_dial_stand_upright_above_and_below(middle, upright):
     """An L stands as in print at the head and at the foot: stem at its left, foot below."""
-    dial = stamps.Dial(400)
+    dial = seals.Dial(400)
     dial.ring("L", text.FONTS["bold"][0], 198, 80, middle, 0.5, upright)
     inked = dial.bent() > 127
     rows, columns = np.nonzero(inked)

@@ -9,6 +9,7 @@ import numpy as np
 from training.detector import scan
 from training.detector.labels import CLASSES
 from training.detector.pages import (
+    designs,
     handwriting,
     houses,
     lookalikes,
@@ -77,8 +78,8 @@ STAMPED: dict[str, tuple[tuple[float, ...], dict[str, float]]] = {
         (0.4, 0.4, 0.15, 0.05),
         {"certified": 0.3, "round": 0.3, "framed": 0.15, "dateline": 0.25},
     ),
-    "receipt": ((1.0,), stamps.KINDS),
-    "": ((0.5, 0.33, 0.12, 0.05), stamps.KINDS),
+    "receipt": ((1.0,), designs.KINDS),
+    "": ((0.5, 0.33, 0.12, 0.05), designs.KINDS),
 }  # fmt: skip
 STAMPED |= {"memo": STAMPED["letter"], "continuation": STAMPED["letter"]}
 # Share of stamps that somebody signs across or inside.
@@ -148,13 +149,13 @@ class Paper:
         self.writers.append(int(rng.choice(self.pool)))
         return handwriting.writer(self.writers[-1])
 
-    def stamp(self, kind: str, rng: np.random.Generator) -> stamps.Design:
+    def stamp(self, kind: str, rng: np.random.Generator) -> designs.Design:
         """A design of the split, of `kind` unless the split seems to have none."""
         for design_id in rng.choice(self.pool, 200):
-            if stamps.kind_of(int(design_id)) == kind:
+            if designs.kind_of(int(design_id)) == kind:
                 break
         self.designs.append(int(design_id))
-        return stamps.design(int(design_id))
+        return designs.design(int(design_id))
 
     def write(
         self, ink: np.ndarray, colour: Colour, corner: tuple[float, float], strength: float = 1.0
@@ -416,7 +417,7 @@ def _stamp(
 
 
 def _press_stamp(
-    paper: Paper, stamp: stamps.Design, face: stamps.Print, corner: tuple[float, float],
+    paper: Paper, stamp: designs.Design, face: stamps.Print, corner: tuple[float, float],
     rng: np.random.Generator,
 ) -> None:  # fmt: skip
     """Print a stamp with its left and top at `corner`, fill it in, sign across it."""
@@ -426,10 +427,10 @@ def _press_stamp(
         return
     full = rng.random() < 0.75
     strength = float(rng.uniform(0.6, 1.0)) if full else float(rng.uniform(0.3, 0.6))
-    colour = _like(stamps.INKS[stamp.ink], rng)
+    colour = _like(designs.INKS[stamp.ink], rng)
     layers = [(face.ink, colour, corner, strength)]
     if face.second is not None:
-        layers.append((face.second, _like(stamps.INKS[stamp.second_ink], rng), corner, strength))
+        layers.append((face.second, _like(designs.INKS[stamp.second_ink], rng), corner, strength))
     if not paper.mark(STAMP, BOX_KINDS.get(stamp.kind, "text_stamp"), *layers):
         return
     if face.entries is not None:
@@ -437,10 +438,10 @@ def _press_stamp(
     if rng.random() >= CROSSED.get(stamp.kind, 0.06):
         return
     own = rng.random() < OWN_COLOUR
-    pen = _like(stamps.INKS[stamp.ink], rng) if own else _pen(paper, rng)
+    pen = _like(designs.INKS[stamp.ink], rng) if own else _pen(paper, rng)
     x, y = (box[:2] + box[2:]) / 2 / paper.unit
     across = width / paper.unit
-    inside = stamp.kind in stamps.SEALS and rng.random() < 0.4
+    inside = stamp.kind in designs.SEALS and rng.random() < 0.4
     if inside:  # small, within the ring
         place = houses.Place(
             float(x),

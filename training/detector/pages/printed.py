@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-from training.detector.pages import art, stamps, text
+from training.detector.pages import art, seals, text
 from training.detector.pages.sheet import Colour, Sheet
 from training.detector.pages.traits import weighted
 from training.detector.scan import noise
@@ -81,7 +81,7 @@ def logo(sheet: Sheet, x: float, y: float, size: float, rng: np.random.Generator
 
 def ring_badge(line: str, side: int, emblem: str, rng: np.random.Generator) -> np.ndarray:
     """(side, side) uint8: a round sign with a line around an emblem."""
-    dial = stamps.Dial(side)
+    dial = seals.Dial(side)
     dial.ring(line, BOLD, side / 2 - 2, max(7, side // 7), 0.75, 0.9, True)
     face = np.array(dial.bent())
     cv2.circle(face, (side // 2, side // 2), side // 2 - 1, (255,), max(1, side // 50))

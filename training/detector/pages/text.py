@@ -1,5 +1,6 @@
 """Words and fonts for generated pages."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -248,6 +249,12 @@ def font_file(path: str) -> Path:
 def font(path: str, size: int) -> ImageFont.FreeTypeFont:
     """A font of FONTS at `size` px. FileNotFoundError names a package that is missing."""
     return ImageFont.truetype(str(font_file(path)), max(4, size))
+
+
+def fitting(lines: Sequence[str], path: str, width: float, tallest: float) -> int:
+    """The font size in px at which all lines fit `width` px; from 5 to `tallest`."""
+    longest = max((font(path, 40).getlength(line) for line in lines), default=1.0)
+    return int(max(5, min(40 * width / max(longest, 1), tallest)))
 
 
 def pick_font(role: str, rng: np.random.Generator) -> str:
