@@ -10,15 +10,14 @@ COPY requirements/serve.txt requirements/triton.txt /tmp/
 RUN /opt/venv/bin/pip install --no-cache-dir -r /tmp/serve.txt \
  && /opt/venv/bin/pip install --no-cache-dir --no-deps -r /tmp/triton.txt
 # OpenVINO keeps its CPU plugin, IR and ONNX, and loses what sends usage data; Triton keeps what it
-# links and this Python's stub; OpenCV its code; Pillow all but AVIF, which is not served. Where a
-# new release has changed a name, the build fails.
+# links and this Python's stub; OpenCV its code. Where a new release has changed a name, the build
+# fails.
 RUN cd /opt/venv/lib/python3*/site-packages \
  && version=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])') \
  && for name in gguf jax paddle pytorch tensorflow tensorflow_lite; do \
       rm openvino/libs/libopenvino_${name}_frontend.so.*; done \
  && rm openvino/libs/libopenvino_intel_gpu_plugin.so openvino/libs/libopenvino_intel_npu_plugin.so \
       openvino/libs/cache.json nvidia_pytriton.libs/libpython3-* cv2/data/*.xml \
-      PIL/_avif.*.so pillow.libs/libavif-* \
  && rm -r openvino/include openvino_telemetry openvino_telemetry-*.dist-info \
  && find pytriton/tritonserver/python_backend_stubs -mindepth 1 -maxdepth 1 \
       ! -name "$version" -exec rm -r {} + \

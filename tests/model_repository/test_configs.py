@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import openvino as ov
@@ -96,17 +97,24 @@ def test_the_readers_operating_point_is_that_of_its_model_card():
     assert served == card["thresholds"]["min_confidence"]
 
 
-def test_both_preprocess_steps_decode_alike():
-    one, other = (
-        (REPOSITORY / f"{kind}_preprocess" / "1" / "decode.py").read_bytes()
-        for kind in ("document", "captcha")
-    )
-    assert one == other
+def test_both_preprocess_steps_decode_alike_wherever_the_repository_is_copied(tmp_path):
+    """One has the code and the other links to it: relative links that stay inside, which object
+    storage and copies that follow links turn into files.
+    """
+    links = [path for path in REPOSITORY.rglob("*") if path.is_symlink()]
+    folder = REPOSITORY / "captcha_preprocess" / "1"
+    assert sorted(links) == [folder / "decode.py", folder / "header.py"]
+    for link in links:
+        assert not link.readlink().is_absolute()
+        assert link.resolve() == REPOSITORY / "document_preprocess" / "1" / link.name
+    copied = shutil.copytree(folder, tmp_path / "1", symlinks=False)
+    assert not (copied / "decode.py").is_symlink()
+    assert (copied / "decode.py").read_bytes() == (folder / "decode.py").read_bytes()
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_the_repository_holds_nothing_but_what_triton_loads(model):
-    code = {"model.py", "decode.py", "fit.py", "heads.py"}
+    code = {"model.py", "decode.py", "fit.py", "header.py", "heads.py"}
     allowed = code | {"model.xml", "model.bin", "model_card.json", ".gitkeep"}
     files = {
         path.name

@@ -1,6 +1,6 @@
 """captcha_preprocess: encoded image -> reader input.
 
-image   STRING [1]              an image file, or its base64 text
+image   STRING [1]              an image file of up to MAX_PIXELS, or its base64 text
 pixels  UINT8 [1, 50, 200]      grey, stretched to size; scaling lives in the graph
 """
 
@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 import triton_python_backend_utils as pb_utils
 from decode import open_image, read_pixels
+
+MAX_PIXELS = 4_000_000  # of a file: no CAPTCHA is as large, and a page would hold up the others
 
 
 def to_pixels(image: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -25,7 +27,7 @@ def respond(request, width: int, height: int):
     try:
         if names := sorted(json.loads(request.parameters() or "{}")):
             raise ValueError(f"parameter {names[0]}: unknown, captcha_reader takes none")
-        encoded = open_image(sent)
+        encoded = open_image(sent, max_pixels=MAX_PIXELS)
         shrink = min(1.0, max(width, height) / min(encoded.size))
         image = read_pixels(encoded, shrink, grey=True)
     except ValueError as error:

@@ -48,7 +48,7 @@ def respond(request, fits: dict[str, Fit]):
     parameters = json.loads(request.parameters() or "{}")
     try:
         image = open_image(sent, parameters.get("page", 1))
-        shrink = max((max(scales(*image.size, fit)) for fit in wanted.values()), default=0.0)
+        shrink = max((max(scales(*image.size, fit)) for fit in wanted.values()), default=1.0)
         page = read_pixels(image, min(1.0, shrink), grey=False)
     except ValueError as error:
         refusal = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)

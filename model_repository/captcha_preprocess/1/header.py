@@ -1,0 +1,1 @@
+../../document_preprocess/1/header.py
