@@ -79,8 +79,13 @@ class Design:
     second_ink: str  # of dates set in another colour; the same as `ink` if they are not
     frame: str  # none, single, double or dashed
     corner: float  # radius of a frame's corners, in shares of its width
-    emblem: str  # none, or one of art.EMBLEMS
+    emblem: str  # one of art.EMBLEMS
+    logo: bool  # the emblem stands at the left of a company's lines
     boxed: bool  # the emblem stands in a box
+    centre: str  # of a seal: word, emblem, lines or plate
+    inner_ring: bool
+    divider: str  # between the words around a seal
+    dashes: int
     squash: float  # height over width of an oval one
     blanks: int  # lines to fill in
     cut_out: bool  # characters white on ink
@@ -122,10 +127,13 @@ def design(design_id: int) -> Design:
         "picture": {"none": 0.7, "single": 0.3},
     }.get(kind, {"single": 0.45, "double": 0.3, "dashed": 0.25})
     low, high = SIZES[kind]
+    lines = _lines(kind, traits.rng("lines"))
+    bare = kind == "round" and lines[-1] in WORDS.split("|") and traits.chance("bare", 0.3)
+    centres = {"emblem": 0.45, "lines": 0.55} if len(lines) < 4 else {"lines": 0.6, "plate": 0.4}
     return Design(
         design_id=design_id,
         kind=kind,
-        lines=_lines(kind, traits.rng("lines")),
+        lines=lines,
         fonts=(
             text.pick_font(role, traits.rng("head font")),
             text.pick_font(body, traits.rng("body font")),
@@ -134,10 +142,13 @@ def design(design_id: int) -> Design:
         second_ink="red" if traits.chance("second ink", 0.15) else ink,
         frame=traits.pick("frame", frames),
         corner=traits.uniform("corner", 0, 0.06) if traits.chance("rounded", 0.5) else 0.0,
-        emblem=traits.one_of("emblem", art.EMBLEMS)
-        if traits.chance("has emblem", 0.65)
-        else "none",
+        emblem=traits.one_of("emblem", art.EMBLEMS),
+        logo=kind == "company" and traits.chance("logo", 0.65),
         boxed=traits.chance("boxed", 0.4),
+        centre="word" if bare else traits.pick("centre", centres),
+        inner_ring=traits.chance("inner ring", 0.6),
+        divider=traits.one_of("divider", ("*", "★", "•", "-")),
+        dashes=int(traits.uniform("dashes", 40, 90)),
         squash=traits.uniform("squash", 0.5, 0.8),
         blanks=int(traits.one_of("blanks", (0, 0, 1, 2))),
         cut_out=traits.chance("cut out", 0.5),

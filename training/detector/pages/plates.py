@@ -27,7 +27,7 @@ class Row:
 def plate(stamp: Design, width: int, rng: np.random.Generator) -> list[np.ndarray]:
     """The three layers, (h, width) uint8: first ink, second ink, entries by hand."""
     pad = max(3, width // 24)
-    logo = int(width * LOGO) if stamp.kind == "company" and stamp.emblem != "none" else 0
+    logo = int(width * LOGO) if stamp.logo else 0
     rows = _rows(stamp, width, width - 2 * pad - logo, rng)
     tall = sum(int(row.px * LEADING) for row in rows)
     fields, columns = _fields(stamp)

@@ -53,81 +53,82 @@ class Dial:
 
 
 def seal(stamp: Design, width: int, rng: np.random.Generator) -> np.ndarray:
-    """A round or oval stamp's face, (h, w) uint8."""
+    """A round or oval stamp's face, (h, width) uint8."""
     face = Image.new("L", (width, width), 0)
-    pen = ImageDraw.Draw(face)
-    line = max(2, width // 70)
+    pen, dial = ImageDraw.Draw(face), Dial(width)
+    radius = _rim(pen, stamp, width)
+    if stamp.centre == "word":  # a word or two in a ring, no more
+        lines = stamp.lines[-1].split()
+        size = text.fitting(lines, stamp.fonts[0], radius * 1.5, radius * 0.6)
+        _stack(pen, lines, stamp.fonts[0], size, width)
+    else:
+        radius = _around(dial, stamp, radius)
+        if stamp.kind == "rings" or stamp.inner_ring:
+            _circle(pen, width, radius, max(1, width // 140))
+        _middle(face, stamp, radius, rng)
+    plate: np.ndarray = np.maximum(dial.bent(), np.asarray(face))
+    if stamp.kind == "oval":
+        tall = int(width * stamp.squash)
+        plate = cv2.resize(plate, (width, tall), interpolation=cv2.INTER_AREA)
+    return plate
 
-    def circle(radius: float, stroke: int) -> None:
-        r, c = radius, width / 2
-        pen.ellipse((c - r, c - r, c + r, c + r), outline=255, width=stroke)
 
-    radius, rings = width / 2 - 2, stamp.kind == "rings"
+def _circle(pen: ImageDraw.ImageDraw, width: int, radius: float, stroke: int) -> None:
+    low, high = width / 2 - radius, width / 2 + radius
+    pen.ellipse((low, low, high, high), outline=255, width=stroke)
+
+
+def _rim(pen: ImageDraw.ImageDraw, stamp: Design, width: int) -> float:
+    """A rim of one ring, two, or dashes; returns the radius within it."""
+    line, radius = max(2, width // 70), width / 2 - 2
     if stamp.frame == "dashed":
-        ticks = 40 + stamp.design_id % 50
-        for i in range(ticks):
-            turn = 360 / ticks
+        turn = 360 / stamp.dashes
+        for i in range(stamp.dashes):
             pen.arc((1, 1, width - 2, width - 2), i * turn, (i + 0.6) * turn, 255, line * 2)
     else:
-        circle(radius, line * (2 if stamp.frame == "single" else 1))
+        _circle(pen, width, radius, line * (2 if stamp.frame == "single" else 1))
     radius -= line * 2.5
     if stamp.frame == "double":
-        circle(radius, max(1, line // 2))
+        _circle(pen, width, radius, max(1, line // 2))
         radius -= line
-    if (
-        stamp.kind == "round"
-        and not stamp.blanks
-        and len(stamp.lines) == 3
-        and stamp.cut_out
-        and not rings
-    ):
-        lines = stamp.lines[2].split()  # a word or two in a ring, no more
-        size = text.fitting(tuple(lines), stamp.fonts[0], radius * 1.5, radius * 0.6)
-        _stack(pen, lines, stamp.fonts[0], size, width)
-        return np.asarray(face)
-    dial = Dial(width)
-    depth = int(width * (0.08 if rings else 0.125))
-    upper, lower, *inner = stamp.lines
-    if rings:
-        dial.ring(upper, stamp.fonts[0], radius, depth, 0.75, 0.97, True)
-        dial.ring(lower, stamp.fonts[1], radius - depth * 1.1, int(depth * 0.85), 0.75, 0.95, True)
-        radius -= depth * 2.1
-    else:
-        dial.ring(upper, stamp.fonts[0], radius, depth, 0.75, 0.52, True)
-        dial.ring(lower, stamp.fonts[0], radius, depth, 0.25, 0.36, False)
-        for share in (0.0, 0.5):
-            dial.ring("★" if stamp.boxed else "*", STAR, radius, depth, share, 0.06, True)
-        radius -= depth * 1.1
-    plate = dial.bent()
-    if rings or stamp.blanks:
-        circle(radius, max(1, line // 2))
-    picture = stamp.emblem != "none" and (rings or len(inner) < 2)
-    if picture and stamp.blanks != 2:
+    return radius
+
+
+def _around(dial: Dial, stamp: Design, radius: float) -> float:
+    """The words in a ring: two rings all around, or one above and below between two stars. Returns
+    the radius within them.
+    """
+    (first, second), (upper, lower) = stamp.fonts, stamp.lines[:2]
+    if stamp.kind == "rings":
+        depth = int(dial.width * 0.08)
+        dial.ring(upper, first, radius, depth, 0.75, 0.97, True)
+        dial.ring(lower, second, radius - depth * 1.1, int(depth * 0.85), 0.75, 0.95, True)
+        return radius - depth * 2.1
+    depth = dial.width // 8
+    dial.ring(upper, first, radius, depth, 0.75, 0.52, True)
+    dial.ring(lower, first, radius, depth, 0.25, 0.36, False)
+    for share in (0.0, 0.5):
+        dial.ring(stamp.divider, STAR, radius, depth, share, 0.06, True)
+    return radius - depth * 1.1
+
+
+def _middle(face: Image.Image, stamp: Design, radius: float, rng: np.random.Generator) -> None:
+    """What stands within the ring: an emblem, or lines, in a plate as commissioners have or not."""
+    width = face.width
+    if stamp.centre == "emblem":
         side = int(radius * 1.35)
         sign = art.emblem(stamp.emblem, side, stamp.design_id)
         face.paste(255, ((width - side) // 2, (width - side) // 2), Image.fromarray(sign))
-    else:
-        lines = [text.date(rng) if "Exp." in part else part for part in inner]
-        size = text.fitting(
-            tuple(lines), stamp.fonts[1], radius * 1.55, radius * (0.3 if len(lines) > 2 else 0.42)
-        )
-        _stack(pen, lines, stamp.fonts[1], size, width)
-        if stamp.boxed and len(lines) > 2:  # a plate in the middle, as commissioners have
-            tall = size * 0.65 * len(lines) + line * 2
-            pen.rectangle(
-                (
-                    width / 2 - radius * 0.86,
-                    width / 2 - tall,
-                    width / 2 + radius * 0.86,
-                    width / 2 + tall,
-                ),
-                outline=255,
-                width=line,
-            )
-    plate = np.maximum(plate, np.asarray(face))
-    if stamp.kind == "oval":
-        plate = cv2.resize(plate, (width, int(width * stamp.squash)), interpolation=cv2.INTER_AREA)
-    return plate
+        return
+    pen, line = ImageDraw.Draw(face), max(2, width // 70)
+    lines = [text.date(rng) if part.startswith("Exp.") else part for part in stamp.lines[2:]]
+    tallest = radius * (0.3 if len(lines) > 2 else 0.42)
+    size = text.fitting(lines, stamp.fonts[1], radius * 1.55, tallest)
+    _stack(pen, lines, stamp.fonts[1], size, width)
+    if stamp.centre == "plate":
+        x, y = radius * 0.86, size * 0.65 * len(lines) + line * 2
+        box = (width / 2 - x, width / 2 - y, width / 2 + x, width / 2 + y)
+        pen.rectangle(box, outline=255, width=line)
 
 
 def _stack(pen: ImageDraw.ImageDraw, lines: list[str], path: str, size: int, width: int) -> None:
@@ -157,8 +158,7 @@ def square(stamp: Design, width: int) -> np.ndarray:
 
 def picture(stamp: Design, width: int) -> np.ndarray:
     """A stamp that is a line drawing, with a word below it or not, (h, w) uint8."""
-    kind = stamp.emblem if stamp.emblem != "none" else "figure"
-    sign = art.emblem(kind, width, stamp.design_id)
+    sign = art.emblem(stamp.emblem, width, stamp.design_id)
     face = Image.new("L", (width, int(width * (1.2 if stamp.boxed else 1.0))), 0)
     face.paste(255, (0, 0), Image.fromarray(sign))
     if stamp.boxed:

@@ -112,7 +112,9 @@ def stick(
     lines = (*stamp.lines, "OFFICIAL", "SEAL")[:3]
     relief = np.zeros((width, width), np.uint8)  # some are bare
     if rng.random() < 0.75:
-        relief = seals.seal(replace(stamp, kind="round", lines=lines, frame="single"), width, rng)
+        relief = seals.seal(
+            replace(stamp, kind="round", lines=lines, frame="single", centre="lines"), width, rng
+        )
     rows, cols = np.mgrid[0:width, 0:width] - width / 2
     angle, radius = np.arctan2(rows, cols), np.hypot(rows, cols) / (width / 2)
     teeth = int(rng.integers(24, 70))
