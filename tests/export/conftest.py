@@ -18,6 +18,8 @@ from transformers import (
 )
 from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel, yaml_model_load
 
+torch.set_num_threads(1)  # of networks of a few channels they only wait for each other
+
 CLASSES = ("signature", "stamp")
 RTDETR = {
     "backbone": [[-1, 1, "Conv", [16, 3, 4]], [-1, 1, "Conv", [16, 3, 2]]],
