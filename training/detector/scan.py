@@ -154,7 +154,7 @@ def old_paper(pixels: np.ndarray, strength: float, rng: np.random.Generator) -> 
         offset = np.abs(line - where * len(line))
         fold = 1 - (0.05 + 0.15 * strength) * np.exp(-((offset / rng.uniform(1, 6)) ** 2))
         shade = shade * (fold[None, :] if upright else fold[:, None])
-    return np.clip(pixels * (shade[..., None] * tint), 0, 255).astype(np.uint8)
+    return cv2.multiply(pixels, shade[..., None].astype(np.float32) * tint, dtype=cv2.CV_8U)
 
 
 def uneven_light(pixels: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
@@ -164,8 +164,8 @@ def uneven_light(pixels: np.ndarray, strength: float, rng: np.random.Generator) 
     angle = rng.uniform(0, 2 * np.pi)
     ramp = 0.5 + (cols / width - 0.5) * np.cos(angle) + (rows / height - 0.5) * np.sin(angle)
     light = 1 - strength * (0.45 * ramp + 0.25 * noise((height, width), height / 2, rng))
-    warm = 1 + strength * rng.normal(0, 0.06, 3)
-    return np.clip(pixels * (light[..., None] * warm), 0, 255).astype(np.uint8)
+    warm = (1 + strength * rng.normal(0, 0.06, 3)).astype(np.float32)
+    return cv2.multiply(pixels, light[..., None].astype(np.float32) * warm, dtype=cv2.CV_8U)
 
 
 def defocus(pixels: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:

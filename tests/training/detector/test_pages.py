@@ -46,8 +46,8 @@ def test_every_font_is_installed_and_has_its_signs():
 def test_a_font_that_is_missing_is_named_with_what_installs_it():
     with pytest.raises(FileNotFoundError, match=r"fontpkg-nothing of requirements/fonts\.txt"):
         text.font("fontpkg_nothing/files/Nothing.ttf", 12)
-    with pytest.raises(FileNotFoundError, match=r"fontpkg-lato .* pip install --no-deps"):
-        text.font("fontpkg_lato/files/Lato-Sideways.ttf", 12)
+    with pytest.raises(FileNotFoundError, match=r"fontpkg-arimo .* pip install --no-deps"):
+        text.font("fontpkg_arimo/files/Arimo-Sideways.ttf", 12)
 
 
 def test_the_same_arguments_draw_the_same_page():

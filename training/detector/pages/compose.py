@@ -233,7 +233,8 @@ def draw_page(
     again = deepcopy(rng)
     scanned, matrix = scan.digitise(paper.pixels, source, rng)
     bare = scan.digitise(paper.bare, source, again)[0] if paper.marks else scanned
-    changed = cv2.absdiff(scanned, bare).max(axis=2)
+    red, green, blue = cv2.split(cv2.absdiff(scanned, bare))
+    changed = cv2.max(cv2.max(red, green), blue)
     class_ids, found, kinds, ignore = [], [], [], []
     for mark in paper.marks:
         moved = cv2.perspectiveTransform(mark.points[None] + 0.5, matrix)[0]
@@ -482,7 +483,7 @@ def _clear_spot(
         top = float(np.clip(y, 0, height - 1)) - size[0] / 2
         rows = slice(max(0, int(top)), int(top) + size[0])
         columns = slice(max(0, int(left)), int(left) + size[1])
-        spots.append((-paper.pixels[rows, columns].mean(), left, top))
+        spots.append((-sum(cv2.mean(paper.pixels[rows, columns])), left, top))
     return min(spots)[1:]
 
 
