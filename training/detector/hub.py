@@ -1,11 +1,10 @@
 """Fetch the published signature pages from the Hugging Face hub into a folder to train on.
 
     python -m training.detector.hub --out DIR [--dataset tech4humans/signature-detection]
-    python -m training.detector.train --real DIR/train ...
+    python -m training.detector.train --real DIR ...
 
 That data set has 2,819 pages under Apache-2.0. Its publisher asks for a login (hf auth login) and
-for consent on its page. It boxes signatures alone, so a detector that trains on it learns to leave
-the stamps of its pages out, unless they are boxed too.
+for consent on its page. It boxes signatures alone, so nothing is learnt about stamps from it.
 
 DIR gets the folders train, validation and test, each with its pages and their COCO table.
 """
@@ -111,7 +110,7 @@ def main() -> None:
         reason = type(error.__cause__ or error).__name__
         sys.exit(
             f"{given.dataset}: not to be had from the hub ({reason}); without a network, download "
-            "the dataset elsewhere with this command and give its folder train to --real"
+            "the dataset elsewhere with this command and give its folder to --real"
         )
     pages = read_pages(given.out)
     print(f"{given.out}: {len(pages)} pages, {sum(len(page.xyxy) for page in pages)} boxes")

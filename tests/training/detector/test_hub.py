@@ -179,7 +179,7 @@ def test_without_a_network_one_line_says_what_to_do(tmp_path, variables):
     assert done.returncode == 1
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith(f"{DATASET}: not to be had from the hub")
-    assert "give its folder train to --real" in line
+    assert "give its folder to --real" in line
     assert not (tmp_path / "out").exists()
 
 
