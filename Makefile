@@ -43,8 +43,9 @@ train-captcha: $(VENV)/test  ## make the CAPTCHA weights again from seeds (40 mi
 	training/captcha/again.sh runs/captcha
 
 REAL ?=
-train-detector: $(VENV)/test  ## make the detector again from seeds; REAL=folder of real pages
-	training/detector/again.sh runs/detector $(REAL)
+train-detector: $(VENV)/test  ## train the detector as its recipe says; REAL="folders of labelled pages"
+	$(VENV)/bin/python -m training.detector.recipe training/detector/recipe.yaml \
+	  $(addprefix --real ,$(REAL)) --out runs/detector
 
 PAGES ?=
 compare-detectors: $(VENV)/test  ## AP50 and recall against latency of all that a server has; PAGES=folder

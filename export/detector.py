@@ -386,19 +386,14 @@ def export(
 
 
 def run_of(checkpoint: Path) -> dict:
-    """Command, recipe and finished epochs of the run whose weights/ folder holds a checkpoint, if
-    any; a mean (training/detector/mean.py) has no epochs of its own.
-    """
-    run = checkpoint.resolve().parent.parent
-    recipe, results = run / "recipe.json", run / "results.csv"
+    """Command and recipe of the run whose folder holds a checkpoint, if any."""
+    recipe = checkpoint.resolve().with_name("recipe.json")
     if not recipe.exists():
         return {}
-    made = json.loads(recipe.read_text())
-    module = "mean" if "mean_of" in made else "train"
-    origin = {"command": f"python -m training.detector.{module}", "recipe": made}
-    if results.exists():
-        origin["epochs"] = len(results.read_text().splitlines()) - 1
-    return origin
+    return {
+        "command": "python -m training.detector.train",
+        "recipe": json.loads(recipe.read_text()),
+    }
 
 
 def main() -> None:

@@ -1,392 +1,499 @@
-"""Train the detector on generated pages, on real ones, or on both.
+"""Train a detector: ultralytics' network and loss in a loop of our own.
 
-    python -m training.detector.train --out RUN [--pages DIR ...] [--real DIR ...] [--weights PT]
+    python -m training.detector.train --real my_pages/ --start shipped.pt --out RUN
 
---real takes YOLO folders, COCO tables and labels.json (training/detector/labels.py). Pages of one
-source stay together: `real_holdout` of them are kept out of training, for validation.
+--real takes labels.json, YOLO folders and COCO tables (training/detector/labels.py), by split where
+they say one; pages of split test are never looked at. Without --generated, `drawn` pages are drawn
+into RUN and mixed in. The defaults suit a start from weights that know documents already; without
+--start, `--model yolov8s.yaml` (yolo26n.yaml, rtdetr-l.yaml) starts from nothing.
 
-The model is any detector of ultralytics: a yaml (--model yolov8s.yaml, yolo26n.yaml, rtdetr-l.yaml)
-or, with --weights, whatever that checkpoint is.
+The rate rises over `warmup` views, stays, and falls over the last `decay` of them. So a run can be
+cut off anywhere: `--start RUN/last.pt --views N --decay 1` ends it over N views more.
 
-RUN gets weights/best.pt and weights/last.pt, recipe.json (every hyper-parameter, and what it
-started from), results.csv and the curves as results.png. `--resume` goes on with an interrupted
-run after its last whole epoch, in as many processes as before.
+RUN gets last.pt (the mean of the weights, to export or to start from), state.pt (to go on from),
+recipe.json, progress.csv and curves.png, every `minutes`. The same command goes on after an
+interruption, with the weights of a run without one.
 """
 
 import argparse
+import csv
 import json
-import random
-from collections.abc import Collection
-from dataclasses import asdict, dataclass, fields, replace
+import signal
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import matplotlib
+import numpy as np
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
-from torch.nn.functional import dropout2d
-from ultralytics.models.rtdetr.train import RTDETRTrainer
-from ultralytics.models.yolo.detect import DetectionTrainer
+from torch import Tensor, nn
+from tqdm import tqdm
 from ultralytics.nn.modules.conv import Conv, DWConv
 from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel, load_checkpoint
 
-from training.detector import real
-from training.detector.labels import CLASSES, read_pages
+from export.steps import fit as fits
+from export.steps import heads
+from training.detector.data import Views, batches, collate, kind_shares, marks_of, read
+from training.detector.labels import CLASSES, Labelled
+from training.detector.loss import loss_of
+from training.detector.pages.splits import write_splits
+from training.detector.score import Found, score
+from training.detector.views import Page, plain_view
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+
+STATISTICS = 480  # views to measure batch statistics on
+IOU = 0.5  # overlap above which the weaker of two boxes of a class goes, in validation
+LOWEST_SCORE = 0.01
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Every hyper-parameter of a run. Defaults suit documents: little turn, little scaling."""
+    """Every hyper-parameter of a run."""
 
-    model: str = "yolo11n.yaml"
-    imgsz: int = 640
-    epochs: int = 100
-    hours: float = 0.0  # if positive, `epochs` gives way to this much time
+    model: str = "yolo11n.yaml"  # what to build where there are no weights to start from
+    height: int = 704  # px of the input, a multiple of the network's stride
+    width: int = 512
+    fit: str = "upright"  # how a page comes into it, a way of fit.py
+    views: int = 20_000
     batch: int = 16
-    optimizer: str = "AdamW"
-    lr: float = 2e-3
-    final_lr: float = 0.01  # share of lr at the end of the cosine
-    warmup_epochs: float = 1.0
-    weight_decay: float = 0.0005
-    dropout: float = 0.0  # share of the channels that the head does not see
-    box: float = 7.5  # weight of the boxes in the loss
-    cls: float = 0.5  # weight of the classes in the loss
-    patience: int = 30
-    mosaic: float = 0.3
-    close_mosaic: int = 2
-    degrees: float = 1.0
-    translate: float = 0.05
-    scale: float = 0.25
-    hsv_h: float = 0.02
-    hsv_s: float = 0.5
-    hsv_v: float = 0.3
-    generated: int = 0  # generated pages to train on, the first ones; 0: all
-    real_weight: int = 1  # how often a real page is seen for once a generated page
-    real_copies: int = 6  # variants of a real page with more ink
-    real_holdout: int = 20  # real pages kept out, by source, for validation
+    lr: float = 3e-4
+    warmup: int = 4_000  # views
+    decay: float = 0.2  # share of the views
+    final_lr: float = 0.01  # share of lr at the end
+    weight_decay: float = 0.02  # AdamW's, decoupled; not on norms and biases
+    clip: float = 10.0  # largest norm of the gradient
+    ema: float = 0.999  # share of the mean that a batch leaves
+    final_ema: float = 0.9998  # the same from the decay on
+    box: float = 7.5  # weights in the loss
+    cls: float = 0.5
+    dfl: float = 1.5
+    generated: float = 0.25  # share of the views
+    unmarked: float = 0.15  # share of the views, of real pages with nothing on them
+    drawn: int = 600  # generated pages to draw where no folder of them is given
+    zoom: float = 0.2  # share of the views at another scale
+    held_out: float = 0.1  # share of the sources of a folder that keeps no pages for validation
+    fixed_norm: bool = False  # keep the first batch statistics: a fifth faster on a CPU
     seed: int = 0
-    fixed_norm: int = 0  # 1: batch statistics stay those of the weights, faster on a CPU
-    processes: int = 1  # on a CPU: trainers of one thread each, whose weights are averaged
-    sync_every: int = 4  # batches between averagings
-    workers: int = 1  # loading pages, for each trainer
+    minutes: float = 15.0  # between checkpoints
+    loaders: int = 1  # processes that make views
+    threads: int = 1  # of the network, on a CPU; two wait for each other wherever others work too
 
 
-class DocumentTrainer(DetectionTrainer):
-    """DetectionTrainer with dropout, which ultralytics 8.4.190 gives to classifiers alone, and in
-    bfloat16 on CPUs, where its own mixed precision serves CUDA alone.
-
-    Ultralytics opens an autocast context that is off on a CPU; the batch switches it on inside, the
-    head's end switches it off, so the loss is float32, and leaving the context restores it.
-    """
+@dataclass
+class State:
+    """What a run is made of between two batches."""
 
     model: Any
-    optimizer: Any
-    lf: Any  # share of the learning rate at an epoch
-    batches_done = 0  # of this epoch
-    fixed_norm = False
-
-    def _setup_train(self) -> None:
-        super()._setup_train()
-        head = self.model.model[-1]  # what is saved is the EMA, which has no hooks
-        if self.args.dropout:
-            head.register_forward_pre_hook(partial(_drop_channels, self.args.dropout))
-        if self.device.type == "cpu":
-            self.model.to(memory_format=torch.channels_last)
-            head.register_forward_hook(_leave_autocast)
-        if self.fixed_norm:
-            fix_norm(self.model)
-
-    def preprocess_batch(self, batch: dict) -> dict:
-        batch = super().preprocess_batch(batch)
-        if self.device.type == "cpu" and self.model.training:
-            batch["img"] = batch["img"].to(memory_format=torch.channels_last)
-            torch.set_autocast_dtype("cpu", torch.bfloat16)
-            torch.set_autocast_enabled("cpu", True)
-        return batch
-
-    def get_model(
-        self, cfg: Any = None, weights: Any = None, verbose: bool = True
-    ) -> DetectionModel:
-        model = super().get_model(cfg, weights, verbose)
-        return model.to(memory_format=torch.channels_last)
+    mean: Any  # the exponential mean of its weights
+    optimizer: torch.optim.Optimizer
+    views: int = 0
 
 
-class DocumentTransformerTrainer(DocumentTrainer, RTDETRTrainer):
-    """The same for RT-DETR, whose data, loss and validation are ultralytics' RTDETRTrainer's."""
+def build(recipe: Recipe, start: Path | None) -> Any:
+    """The network in float32, of CLASSES: that of a checkpoint, whose head is begun anew but for
+    classes of the same name where it has others; else the recipe's, seeded.
+    """
+    torch.manual_seed(recipe.seed)
+    model: Any = load_checkpoint(start)[0] if start else None
+    if model is None or tuple(model.names.values()) != CLASSES:
+        before, plan = model, model.yaml if model else recipe.model
+        kind = RTDETRDetectionModel if "rtdetr" in str(plan).lower() else DetectionModel
+        model = kind(plan, nc=len(CLASSES), verbose=False)
+        model.names, model.nc = dict(enumerate(CLASSES)), len(CLASSES)
+        if before is not None:
+            model.load(before, verbose=False)
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    return model.float().to(memory_format=torch.channels_last)
 
 
-def trainer_class(model: str) -> type[DocumentTrainer]:
-    """The trainer of a model's yaml or of a checkpoint (.pt), which is loaded to see."""
-    if model.endswith(".pt"):
-        transformer = isinstance(load_checkpoint(model)[0], RTDETRDetectionModel)
-    else:
-        transformer = "rtdetr" in Path(model).name
-    return DocumentTransformerTrainer if transformer else DocumentTrainer
+def optimizer_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """AdamW whose decay leaves norms and biases alone."""
+    matrices = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+    vectors = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
+    groups = [
+        {"params": matrices, "weight_decay": recipe.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.999))
 
 
-def fix_norm(model: torch.nn.Module) -> None:
+def rate(recipe: Recipe, views: int) -> float:
+    """The learning rate after so many views."""
+    warm = min(1.0, (views + recipe.batch) / max(1, recipe.warmup))
+    left = (recipe.views - views) / max(1.0, recipe.decay * recipe.views)
+    return recipe.lr * warm * (recipe.final_lr + (1 - recipe.final_lr) * min(1.0, left))
+
+
+def mean_share(recipe: Recipe, views: int) -> float:
+    """How much of the mean of the weights a batch leaves; little at first, when it is young."""
+    batches_done = views / recipe.batch
+    decaying = views >= (1 - recipe.decay) * recipe.views
+    most = recipe.final_ema if decaying else recipe.ema
+    return min(most, (1 + batches_done) / (10 + batches_done))
+
+
+@torch.no_grad()
+def update_mean(mean: nn.Module, model: nn.Module, share: float) -> None:
+    """Move every weight and statistic of `mean` towards those of `model`, in place."""
+    for old, new in zip(mean.state_dict().values(), model.state_dict().values(), strict=True):
+        if old.is_floating_point():
+            old.lerp_(new, 1 - share)
+        else:
+            old.copy_(new)
+
+
+def fix_norm(model: nn.Module) -> None:
     """Train with the batch statistics that `model` has, folded into the convolutions' weights."""
     for layer in model.modules():
         if type(layer) in (Conv, DWConv):
             layer.forward = partial(_convolve, layer)
 
 
-def _convolve(layer: Any, x: torch.Tensor) -> torch.Tensor:
+def _convolve(layer: Any, x: Tensor) -> Tensor:
     norm, conv = layer.bn, layer.conv
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
     weight = conv.weight * scale[:, None, None, None]
     return layer.act(conv._conv_forward(x, weight, norm.bias - norm.running_mean * scale))
 
 
-def average_weights(model: torch.nn.Module, processes: int) -> None:
-    """Set every weight and running statistic to its mean over the processes, in place."""
-    tensors = [t for t in model.state_dict().values() if t.is_floating_point()]
-    flat = torch.cat([t.detach().flatten() for t in tensors])
-    dist.all_reduce(flat)
-    flat /= processes
-    for tensor, mean in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
-        tensor.copy_(mean.view_as(tensor))
+@torch.no_grad()
+def measure_statistics(model: nn.Module, views: Views, batch: int) -> None:
+    """Set the batch statistics to their mean over STATISTICS views."""
+    norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
+    momentum = [norm.momentum for norm in norms]
+    model.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean
+        norm.train()
+    for first in tqdm(range(0, min(STATISTICS, len(views)), batch), "statistics", unit="batch"):
+        some = collate([views[n] for n in range(first, min(first + batch, len(views)))])
+        pixels = some.pixels.to(_device(model), memory_format=torch.channels_last)
+        with torch.autocast(pixels.device.type, torch.bfloat16):
+            model(pixels.float() / 255)
+    for norm, before in zip(norms, momentum, strict=True):
+        norm.momentum = before
+    model.eval()
 
 
-def _begin(trainer: DocumentTrainer) -> None:
-    trainer.batches_done = 0
+def learn(
+    state: State, views: Views, recipe: Recipe, until: float = float("inf")
+) -> Iterator[dict[str, float]]:
+    """Go through the views from where the state is; yields the batch's losses.
 
-
-def _count(trainer: DocumentTrainer) -> None:
-    trainer.batches_done += 1
-
-
-def _set_rate(trainer: DocumentTrainer) -> None:
-    """Follow the cosine with every batch, where ultralytics takes a step an epoch; a run of few
-    epochs would end far above `final_lr`. Ultralytics' warm-up comes after this and overrides it.
+    It ends early once `time.monotonic()` is past `until`. FloatingPointError on the first loss that
+    is not finite, before its update.
     """
-    epochs = trainer.epoch + trainer.batches_done / len(trainer.train_loader)
-    for group in trainer.optimizer.param_groups:
-        group["lr"] = group["initial_lr"] * trainer.lf(epochs)
+    loss = loss_of(state.model, {"box": recipe.box, "cls": recipe.cls, "dfl": recipe.dfl})
+    state.model.train()
+    for batch in batches(views, state.views, recipe.batch, recipe.loaders):
+        for group in state.optimizer.param_groups:
+            group["lr"] = rate(recipe, state.views)
+        total, parts = loss(batch, state.views / recipe.views)
+        if not torch.isfinite(total):
+            raise FloatingPointError(f"view {state.views}: loss {total.item()}")
+        state.optimizer.zero_grad()
+        total.backward()
+        nn.utils.clip_grad_norm_(state.model.parameters(), recipe.clip)
+        state.optimizer.step()
+        state.views += len(batch.labelled)
+        update_mean(state.mean, state.model, mean_share(recipe, state.views))
+        yield {name: value.item() for name, value in parts.items()}
+        if time.monotonic() > until:
+            return
 
 
-def _drop_channels(share: float, head: torch.nn.Module, inputs: tuple) -> tuple:
-    features, *rest = inputs
-    return [dropout2d(level, share, head.training) for level in features], *rest
-
-
-def _leave_autocast(module: torch.nn.Module, inputs: Any, outputs: Any) -> Any:
-    torch.set_autocast_enabled("cpu", False)
-    return _float(outputs)
-
-
-def _float(value: Any) -> Any:
-    """Floating point tensors in nested dicts, lists and tuples as float32."""
-    if isinstance(value, torch.Tensor):
-        return value.float() if value.is_floating_point() else value
-    if isinstance(value, dict):
-        return {name: _float(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_float(item) for item in value)
-    return value
-
-
-def data_files(
-    pages: list[Path], real_folders: list[Path], out: Path, recipe: Recipe
-) -> list[Path]:
-    """Write a data file for each process under `out`, each with its own share of the pages:
-    the generated ones and, `real_weight` times, the real ones.
-
-    Validation is on the held-out real pages and three times as many generated ones.
-    """
-    training, validation = [], []
-    for folder in pages:
-        found = sorted((folder / "images" / "train").glob("*.jpg"))
-        if not found:
-            raise FileNotFoundError(f"--pages {folder}: no images/train/*.jpg")
-        training += found
-        validation += sorted((folder / "images" / "validation").glob("*.jpg"))
-    training = training[: recipe.generated or None]
-    if not pages and not real_folders:
-        raise ValueError("nothing to train on: give --pages, --real or both")
-    real_pages = [page for folder in real_folders for page in read_pages(folder)]
-    if real_pages:
-        kept, held = real.split(real_pages, recipe.real_holdout)
-        if not kept:
-            held_out = f"real_holdout {recipe.real_holdout}"
-            raise ValueError(f"--real: {len(real_pages)} pages, none left with {held_out}")
-        training += (
-            real.write(kept, out / "real" / "train", recipe.real_copies, recipe.seed)
-            * recipe.real_weight
+@torch.no_grad()
+def find(model: Any, pages: Sequence[Page], fit: Any) -> tuple[list[Labelled], list[Found]]:
+    """What there is on each page and what the network finds, in pixels of the input."""
+    truth, found = [], []
+    model.eval()
+    for page in pages:
+        shown = plain_view(page, fit)
+        pixels = torch.from_numpy(shown.pixels).permute(2, 0, 1)[None].to(_device(model))
+        with torch.autocast(pixels.device.type, torch.bfloat16):
+            outputs = model(pixels.to(memory_format=torch.channels_last).float() / 255)
+        found.append(_found(model, outputs[0][0].float().cpu().numpy(), fit))
+        truth.append(
+            Labelled(
+                path=page.file,
+                source=page.source,
+                size=(fit.width, fit.height),
+                class_ids=shown.class_ids,
+                xyxy=shown.xyxy,
+                ignore=shown.ignore,
+                labelled=frozenset(n for n, all in zip(CLASSES, page.labelled, strict=True) if all),
+                group=page.group,
+            )
         )
-        held_paths = real.write(held, out / "real" / "holdout", 0, recipe.seed)
-        validation = validation[: 3 * len(held_paths)] + held_paths
-    names = "".join(f"  {i}: {name}\n" for i, name in enumerate(CLASSES))
-    _write_list(out / "val.txt", validation)
-    random.Random(recipe.seed).shuffle(training)
-    share = len(training) // recipe.processes
-    files = []
-    for rank in range(recipe.processes):
-        _write_list(out / f"train_{rank}.txt", training[rank * share : (rank + 1) * share])
-        files.append(out / f"data_{rank}.yaml")
-        files[-1].write_text(
-            f"path: {out.resolve()}\ntrain: train_{rank}.txt\nval: val.txt\nnames:\n{names}"
-        )
-    return files
+    return truth, found
 
 
-def _write_list(target: Path, paths: list[Path]) -> None:
-    target.write_text("".join(f"{path.resolve()}\n" for path in paths))
+def _found(model: Any, rows: np.ndarray, fit: Any) -> Found:
+    """A network's rows for one page, by what its head gives."""
+    limits = heads.Thresholds(np.full(len(CLASSES), LOWEST_SCORE, np.float32), IOU, 300)
+    if isinstance(model, RTDETRDetectionModel):
+        rows[:, :4] *= (fit.width, fit.height) * 2
+        return Found(*heads.query_classes(rows, limits))
+    return Found(*(heads.end2end if model.model[-1].end2end else heads.grid)(rows, limits))
 
 
-def overrides(recipe: Recipe, data: Path, out: Path) -> dict[str, Any]:
-    """The recipe in Ultralytics' words."""
-    settings: dict[str, Any] = dict(
-        model=recipe.model, data=str(data),
-        project=str(out.resolve().parent), name=out.name, exist_ok=True,
-        imgsz=recipe.imgsz, epochs=recipe.epochs, batch=recipe.batch, nbs=recipe.batch,
-        optimizer=recipe.optimizer, lr0=recipe.lr, lrf=recipe.final_lr, cos_lr=True,
-        warmup_epochs=recipe.warmup_epochs, warmup_bias_lr=0.0, weight_decay=recipe.weight_decay,
-        dropout=recipe.dropout, box=recipe.box, cls=recipe.cls,
-        patience=recipe.patience, mosaic=recipe.mosaic, close_mosaic=recipe.close_mosaic,
-        degrees=recipe.degrees, translate=recipe.translate, scale=recipe.scale,
-        hsv_h=recipe.hsv_h, hsv_s=recipe.hsv_s, hsv_v=recipe.hsv_v,
-        fliplr=0.0, flipud=0.0, erasing=0.0,
-        seed=recipe.seed, deterministic=False, workers=recipe.workers,
-        amp=False, plots=True, device="cpu",
-    )  # fmt: skip
-    if torch.cuda.is_available():
-        settings.update(device=0, amp="bf16")
-    if recipe.hours > 0:
-        settings["time"] = recipe.hours
-    return settings
-
-
-def _run(rank: int, settings: list[dict[str, Any]], recipe: Recipe, meeting: str) -> None:
-    """One trainer. The first one validates, saves and says when to stop; all of them learn."""
-    if recipe.processes > 1:
-        torch.set_num_threads(1)
-        dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=recipe.processes)
-    trainer = trainer_class(settings[rank]["model"])(overrides=settings[rank])
-    trainer.fixed_norm = bool(recipe.fixed_norm)
-    stopped = torch.zeros(1)
-
-    def meet(trainer: DocumentTrainer) -> None:
-        if trainer.batches_done % recipe.sync_every == 0:
-            average_weights(trainer.model, recipe.processes)
-
-    def let_next_set_up(trainer: DocumentTrainer) -> None:
-        for _ in range(recipe.processes - rank):
-            dist.barrier()
-
-    def stop_together(trainer: DocumentTrainer) -> None:
-        if not stopped:  # ultralytics calls this once more after the last epoch
-            stopped.fill_(trainer.stop)
-            dist.broadcast(stopped, src=0)
-            trainer.stop = bool(stopped)
-
-    trainer.add_callback("on_train_epoch_start", _begin)
-    trainer.add_callback("on_train_batch_start", _set_rate)
-    trainer.add_callback("on_train_batch_end", _count)
-    if recipe.processes > 1:
-        # One after the other: ultralytics replaces the labels' caches, which all of them share.
-        for _ in range(rank):
-            dist.barrier()
-        trainer.add_callback("on_pretrain_routine_end", let_next_set_up)
-        trainer.add_callback("on_train_batch_end", meet)
-        trainer.add_callback("on_fit_epoch_end", stop_together)
-    trainer.train()
+def validate(model: Any, pages: Sequence[Page], fit: Any) -> dict[str, float]:
+    """AP50 of each class: over all pages, and by group where a group has boxes of it."""
+    truth, found = find(model, pages, fit)
+    figures = {}
+    for group in ["all", *sorted({page.group for page in truth})]:
+        some = [i for i, page in enumerate(truth) if group in ("all", page.group)]
+        scores = score([truth[i] for i in some], [found[i] for i in some])
+        for name, own in scores.items():
+            if own.boxes:
+                figures[f"{group}: {name}"] = own.ap50
+    return figures
 
 
 def train(
     recipe: Recipe,
-    pages: list[Path],
-    real_folders: list[Path],
+    real: Sequence[Path],
+    generated: Sequence[Path],
     out: Path,
-    weights: Path | None,
-) -> None:
-    """One run into `out`; `weights` starts from a checkpoint, whose architecture is then the model.
+    start: Path | None,
+    cache: Path | None = None,
+    hours: float = float("inf"),
+) -> dict[str, float]:
+    """One run into `out`, from where it stands; returns the last figures of `validate`.
 
-    ValueError for `hours` in several processes, which would not end in the same batch.
+    It stops after `hours`, to be gone on with. `cache` is a folder of shrunk pages that runs share,
+    `out`/cache if left out; pages that are drawn lie beside it. ValueError if `out` holds a run of
+    another recipe, or there is nothing to train on; raises as `labels.read_pages` and `learn`.
     """
-    if recipe.hours > 0 and recipe.processes > 1:
-        raise ValueError(f"hours {recipe.hours}: {recipe.processes} processes need epochs instead")
+    until = time.monotonic() + hours * 3600
     out.mkdir(parents=True, exist_ok=True)
-    if weights:
-        recipe = replace(recipe, model=architecture(weights))
-    sources = {
-        "real": [folder.name for folder in real_folders],
-        "weights": origin(weights) if weights else "",
+    write_recipe(recipe, real, generated, start, out / "recipe.json")
+    cache = cache or out / "cache"
+    if not generated and recipe.generated and recipe.drawn:
+        generated = [draw_pages(cache.with_name("generated"), recipe.seed, recipe.drawn)]
+    fit = fits.Fit(recipe.width, recipe.height, recipe.fit)
+    data = read(real, generated, cache, fit, recipe.held_out, recipe.seed)
+    torch.set_num_threads(recipe.threads)
+    shares = kind_shares(data.training, recipe.generated, recipe.unmarked)
+    for kind, pages in data.training.items():
+        print(f"{kind}: {len(pages)} pages, {shares[kind]:.2f} of the views", flush=True)
+    marks = marks_of(data.training)
+    views = Views(data.training, shares, marks, fit, recipe.zoom, recipe.views, recipe.seed)
+    state = begin(recipe, start, views, out / "state.pt")
+    figures: dict[str, float] = {}
+    losses: dict[str, list[float]] = defaultdict(list)
+    due = time.monotonic() + recipe.minutes * 60
+    with stopping() as asked, tqdm(total=recipe.views, initial=state.views, unit="image") as bar:
+        for parts in learn(state, views, recipe, until):
+            bar.update(recipe.batch)
+            for name, value in parts.items():
+                losses[name].append(value)
+            if time.monotonic() > due:
+                save(state, recipe, out)
+                figures = report(state, data.validation, fit, losses, out)
+                losses.clear()
+                due = time.monotonic() + recipe.minutes * 60
+            if asked.is_set():
+                break
+    save(state, recipe, out)
+    if losses and not asked.is_set():
+        figures = report(state, data.validation, fit, losses, out)
+    return figures
+
+
+def begin(recipe: Recipe, start: Path | None, views: Views, saved: Path) -> State:
+    """A run's state: as it was saved, else anew."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = build(recipe, start).to(device)
+    if recipe.fixed_norm and not saved.exists():
+        measure_statistics(model, views, recipe.batch)
+    mean = deepcopy(model).eval().requires_grad_(False)
+    if recipe.fixed_norm:
+        fix_norm(model)
+    state = State(model, mean, optimizer_of(model, recipe))
+    if saved.exists():
+        before = torch.load(saved, map_location=device, weights_only=True)
+        model.load_state_dict(before["model"])
+        mean.load_state_dict(before["mean"])
+        state.optimizer.load_state_dict(before["optimizer"])
+        state.views = before["views"]
+    return state
+
+
+def save(state: State, recipe: Recipe, out: Path) -> None:
+    """Write state.pt, and last.pt as ultralytics reads it; each is whole or as it was."""
+    _write(
+        {
+            "model": state.model.state_dict(),
+            "mean": state.mean.state_dict(),
+            "optimizer": state.optimizer.state_dict(),
+            "views": state.views,
+        },
+        out / "state.pt",
+    )
+    mean = deepcopy(state.mean).cpu().half()
+    mean.args = {"imgsz": [recipe.height, recipe.width], "fit": recipe.fit}
+    mean.criterion = None
+    _write({"model": mean, "train_args": mean.args, "epoch": -1, "ema": None}, out / "last.pt")
+
+
+def _write(content: dict[str, Any], target: Path) -> None:
+    part = target.with_suffix(".part")
+    torch.save(content, part)
+    part.replace(target)
+
+
+def report(
+    state: State, pages: Sequence[Page], fit: Any, losses: dict[str, list[float]], out: Path
+) -> dict[str, float]:
+    """Add a line to progress.csv, draw curves.png; returns the line's figures of `validate`."""
+    figures = validate(state.mean, pages, fit) if pages else {}
+    line = {"views": float(state.views)}
+    line |= {f"loss: {name}": float(np.mean(values)) for name, values in losses.items()}
+    lines = [*read_progress(out), line | figures]
+    names = list(dict.fromkeys(name for one in lines for name in one))
+    with (out / "progress.csv").open("w", newline="") as table:
+        writer = csv.DictWriter(table, names, restval="")
+        writer.writeheader()
+        writer.writerows({name: f"{value:.6g}" for name, value in one.items()} for one in lines)
+    draw_curves(lines, out / "curves.png")
+    print(", ".join(f"{name} {value:.3f}" for name, value in figures.items()), flush=True)
+    return figures
+
+
+def read_progress(out: Path) -> list[dict[str, float]]:
+    """The lines of a run's progress.csv, none if it has none yet."""
+    if not (out / "progress.csv").exists():
+        return []
+    with (out / "progress.csv").open() as table:
+        return [
+            {name: float(value) for name, value in line.items() if value}
+            for line in csv.DictReader(table)
+        ]
+
+
+def draw_curves(lines: Sequence[dict[str, float]], target: Path) -> None:
+    """Losses beside AP50 on the validation pages, over the views."""
+    figure, axes = pyplot.subplots(1, 2, figsize=(12, 5))
+    for name in lines[-1]:
+        if name != "views":
+            some = [line for line in lines if name in line]
+            axis = axes[0] if name.startswith("loss") else axes[1]
+            axis.plot([line["views"] for line in some], [line[name] for line in some], label=name)
+    axes[1].set(ylim=(0, 1), ylabel="AP50")
+    for axis in axes:
+        axis.set_xlabel("views")
+        axis.grid(alpha=0.3)
+        if axis.lines:
+            axis.legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(target, dpi=100)
+    pyplot.close(figure)
+
+
+@contextmanager
+def stopping() -> Iterator[threading.Event]:
+    """Set at SIGTERM and SIGINT, so that a run is saved before it ends."""
+    asked = threading.Event()
+    before = {
+        number: signal.signal(number, lambda *_: asked.set())
+        for number in (signal.SIGTERM, signal.SIGINT)
     }
-    (out / "recipe.json").write_text(json.dumps(asdict(recipe) | sources, indent=2))
-    settings = [
-        overrides(recipe, data, out) for data in data_files(pages, real_folders, out, recipe)
-    ]
-    for rank, own in enumerate(settings):
-        if weights:
-            own["model"] = str(weights)
-        if rank:
-            own.update(name=f"{out.name}_{rank}", val=False, plots=False)
-    _start(settings, recipe, out)
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def resume(out: Path) -> None:
-    """Go on with the run in `out` after its last whole epoch; its recipe.json says how.
-
-    Every process starts from the first one's last.pt, optimizer state included. FileNotFoundError
-    if there is none; ValueError if the run is finished.
-    """
-    last = (out / "weights" / "last.pt").resolve()
-    if not last.exists():
-        raise FileNotFoundError(f"{out}: nothing to resume, no weights/last.pt")
-    if load_checkpoint(last)[1]["epoch"] < 0:  # as ultralytics marks it
-        raise ValueError(f"{out}: nothing to resume, the run is finished")
-    saved = json.loads((out / "recipe.json").read_text())
-    recipe = recipe_of(saved)
-    settings = []
-    for rank in range(recipe.processes):
-        own = dict(model=str(last), resume=str(last), data=str(out / f"data_{rank}.yaml"))
-        save_dir = out.with_name(f"{out.name}_{rank}") if rank else out
-        settings.append(own | dict(save_dir=str(save_dir), val=not rank, plots=not rank))
-    _start(settings, recipe, out)
+def draw_pages(folder: Path, seed: int, count: int) -> Path:
+    """Draw generated training pages into a folder, unless it is there."""
+    if not folder.exists():
+        part = folder.with_suffix(".part")
+        write_splits(part, seed, {"train": count})
+        part.rename(folder)
+    return folder
 
 
-def _start(settings: list[dict[str, Any]], recipe: Recipe, out: Path) -> None:
-    if recipe.processes == 1:
-        _run(0, settings, recipe, "")
-    else:
-        meeting = (out / "meeting").resolve()
-        meeting.unlink(missing_ok=True)
-        mp.spawn(_run, (settings, recipe, f"file://{meeting}"), nprocs=recipe.processes)
-
-
-def architecture(weights: Path) -> str:
-    """The name of the yaml that a checkpoint was built from, else the checkpoint's own."""
-    return Path(load_checkpoint(weights)[0].yaml.get("yaml_file", weights)).name
+def write_recipe(
+    recipe: Recipe,
+    real: Sequence[Path],
+    generated: Sequence[Path],
+    start: Path | None,
+    target: Path,
+) -> None:
+    """Write what a run is made of. ValueError if `target` says something else."""
+    content = asdict(recipe) | {
+        "real": [folder.name for folder in real],
+        "generated_pages": [folder.name for folder in generated],
+        "start": origin(start) if start else "",
+    }
+    if target.exists():
+        before = json.loads(target.read_text())
+        changed = [name for name in content if content[name] != before.get(name)]
+        free = {"minutes", "loaders", "threads"}
+        if set(changed) - free:
+            raise ValueError(
+                f"{target}: the run there has another {', '.join(changed)}; take another --out"
+            )
+    target.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def origin(weights: Path) -> Any:
     """The recipe of the run that a checkpoint comes from, else its name."""
-    recipe = weights.resolve().parents[1] / "recipe.json"
+    recipe = weights.resolve().with_name("recipe.json")
     return json.loads(recipe.read_text()) if recipe.exists() else weights.name
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
 
 
 def add_arguments(parser: argparse.ArgumentParser, chosen_elsewhere: Collection[str] = ()) -> None:
     """What a run is made of: folders, weights, and the recipe but for the fields named."""
     parser.add_argument(
-        "--pages", type=Path, action="append", default=[], help="folder of generated pages"
-    )
-    parser.add_argument(
         "--real", type=Path, action="append", default=[], help="folder of labelled pages"
     )
+    parser.add_argument(
+        "--generated", type=Path, action="append", default=[], dest="generated_folders",
+        help="folder of generated pages",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
-    parser.add_argument("--weights", type=Path, help="start from this checkpoint")
+    parser.add_argument("--start", type=Path, help="start from this checkpoint")
+    parser.add_argument("--cache", type=Path, help="folder of shrunk pages, to share among runs")
     for field in fields(Recipe):
         if field.name not in chosen_elsewhere:
-            parser.add_argument(f"--{field.name}", type=type(field.default), default=field.default)
+            option = (
+                "--generated-share"
+                if field.name == "generated"
+                else (f"--{field.name.replace('_', '-')}")
+            )
+            parser.add_argument(
+                option, type=_flag if isinstance(field.default, bool) else type(field.default),
+                default=field.default, dest=field.name,
+            )  # fmt: skip
 
 
-def recipe_of(given: dict[str, Any]) -> Recipe:
+def _flag(text: str) -> bool:
+    if text not in ("yes", "no"):
+        raise argparse.ArgumentTypeError(f"{text!r}, expected yes or no")
+    return text == "yes"
+
+
+def recipe_of(values: dict[str, Any]) -> Recipe:
     """The recipe in a command line's values or in recipe.json; the rest is as by default."""
-    return Recipe(
-        **{field.name: given[field.name] for field in fields(Recipe) if field.name in given}
-    )
+    return Recipe(**{f.name: values[f.name] for f in fields(Recipe) if f.name in values})
 
 
 def main() -> None:
@@ -394,11 +501,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_arguments(parser)
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
-    given = vars(parser.parse_args())
-    if given["resume"]:
-        return resume(given["out"])
-    train(recipe_of(given), given["pages"], given["real"], given["out"], given["weights"])
+    parser.add_argument("--hours", type=float, default=float("inf"), help="stop after so long")
+    options = vars(parser.parse_args())
+    try:
+        train(
+            recipe_of(options), options["real"], options["generated_folders"], options["out"],
+            options["start"], options["cache"], options["hours"],
+        )  # fmt: skip
+    except (ValueError, FileNotFoundError) as error:
+        parser.exit(1, f"training.detector.train: {error}\n")
 
 
 if __name__ == "__main__":

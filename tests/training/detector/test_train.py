@@ -1,74 +1,144 @@
-import csv
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
+import yaml
 from ultralytics.nn.modules.conv import Conv, DWConv
+from ultralytics.nn.tasks import load_checkpoint
 
-from training.detector.pages.splits import write_splits
+from export.steps import fit as fits
+from training.detector import recipe as chain
+from training.detector import train as trainer
+from training.detector.data import Views, kind_shares, read
 from training.detector.train import (
-    DocumentTrainer,
     Recipe,
-    _drop_channels,
-    _float,
-    average_weights,
-    data_files,
+    begin,
     fix_norm,
-    overrides,
-    resume,
+    learn,
+    mean_share,
+    rate,
+    read_progress,
+    save,
     train,
+    update_mean,
 )
 
-TINY = Recipe(imgsz=64, epochs=1, batch=2, workers=0, mosaic=0.0)
+SHIPPED = Path("training/detector/shipped.pt")
+TINY = Recipe(
+    height=64, width=64, views=8, batch=2, warmup=2, generated=0, zoom=0, minutes=60, loaders=0
+)
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pages")
-    write_splits(folder, seed=0, counts={"train": 6, "validation": 2})
-    return folder
+def views_of(marked, tmp_path_factory):
+    cache = tmp_path_factory.mktemp("cache")
+
+    def make(recipe):
+        fit = fits.Fit(recipe.width, recipe.height, recipe.fit)
+        data = read([marked], [], cache, fit, 0.0, 0)
+        shares = kind_shares(data.training, 0, 0)
+        return Views(data.training, shares, [], fit, recipe.zoom, recipe.views, recipe.seed)
+
+    return make
 
 
-def test_every_process_gets_its_own_pages(pages, tmp_path):
-    files = data_files([pages], [], tmp_path, Recipe(processes=2))
-    first, second = ((tmp_path / f"train_{i}.txt").read_text().split() for i in range(2))
-    assert len(files) == 2
-    assert len(first) == len(second) == 3
-    assert not set(first) & set(second)
+def weights(module):
+    return {name: value.clone() for name, value in module.state_dict().items()}
 
 
-def test_no_pages_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError, match="images/train"):
-        data_files([tmp_path], [], tmp_path, Recipe())
+def test_four_pages_are_learnt_by_heart(tmp_path, draw_marks):
+    pages = tmp_path / "pages"
+    draw_marks(pages, 4)
+    labels = json.loads((pages / "labels.json").read_text())
+    for name, page in list(labels.items()):  # the same pages, asked for again
+        (pages / "images" / f"dev_{name}").write_bytes((pages / "images" / name).read_bytes())
+        labels[f"dev_{name}"] = page | {"split": "dev"}
+    (pages / "labels.json").write_text(json.dumps(labels))
+    recipe = replace(TINY, height=192, width=160, views=160, batch=4, lr=1e-3, warmup=20, decay=0.5)
+    figures = train(recipe, [pages], [], tmp_path / "run", SHIPPED)
+    assert figures["all: signature"] > 0.95
+    assert figures["all: stamp"] > 0.95
 
 
-def test_own_pages_alone_are_enough(pages, tmp_path):
-    """The generated folder stands in for a user's: it is in the YOLO layout too."""
-    files = data_files([], [pages], tmp_path, Recipe(real_holdout=2, real_copies=0))
-    kept, held = ((tmp_path / name).read_text().split() for name in ("train_0.txt", "val.txt"))
-    assert len(files) == 1
-    assert (len(kept), len(held)) == (6, 2)
+def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(views_of, tmp_path):
+    views = views_of(TINY)
+    whole = begin(TINY, SHIPPED, views, tmp_path / "none")
+    for _ in learn(whole, views, TINY):
+        pass
+
+    first = begin(TINY, SHIPPED, views, tmp_path / "none")
+    for _ in islice(learn(first, views, TINY), 2):
+        pass
+    save(first, TINY, tmp_path)
+    second = begin(TINY, SHIPPED, views, tmp_path / "state.pt")
+    assert second.views == 4
+    for _ in learn(second, views, TINY):
+        pass
+    for kind in ("model", "mean"):
+        expected = getattr(whole, kind).state_dict()
+        for name, value in getattr(second, kind).state_dict().items():
+            assert torch.equal(value, expected[name]), (kind, name)
 
 
-def test_nothing_to_train_on_is_an_error(pages, tmp_path):
-    with pytest.raises(ValueError, match="give --pages, --real or both"):
-        data_files([], [], tmp_path, Recipe())
-    with pytest.raises(ValueError, match="8 pages, none left with real_holdout 20"):
-        data_files([], [pages], tmp_path, Recipe())
+def test_the_mean_is_what_is_kept_and_it_is_kept_when_a_run_goes_on(views_of, tmp_path):
+    state = begin(TINY, SHIPPED, views_of(TINY), tmp_path / "none")
+    for tensor in state.mean.state_dict().values():
+        tensor.fill_(0.5)
+    save(state, TINY, tmp_path)
+    for tensor in load_checkpoint(tmp_path / "last.pt")[0].state_dict().values():
+        assert (tensor == (0.5 if tensor.is_floating_point() else 0)).all()
+    again = begin(TINY, SHIPPED, views_of(TINY), tmp_path / "state.pt")
+    assert all((t == t.new_tensor(0.5)).all() for t in again.mean.state_dict().values())
 
 
-def test_weights_are_averaged_over_processes(monkeypatch):
-    """Two processes, the other one holding weights that are 2 larger: the mean is 1 more."""
-    model = torch.nn.Linear(2, 1)
-    with torch.no_grad():
-        model.weight.fill_(3.0)
-        model.bias.fill_(-1.0)
-    monkeypatch.setattr(dist, "all_reduce", lambda flat: flat.mul_(2).add_(2))
-    average_weights(model, processes=2)
-    assert model.weight.tolist() == [[4.0, 4.0]]
-    assert model.bias.tolist() == [0.0]
+def test_the_mean_moves_by_its_share():
+    mean, model = torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)
+    mean.load_state_dict({"weight": torch.zeros(1, 2), "bias": torch.ones(1)})
+    model.load_state_dict({"weight": torch.tensor([[1.0, 2.0]]), "bias": torch.ones(1)})
+    update_mean(mean, model, share=0.75)
+    assert mean.weight.tolist() == [[0.25, 0.5]]
+    assert mean.bias.tolist() == [1.0]
+
+
+def test_a_young_mean_forgets_and_the_last_one_remembers_longest():
+    recipe = Recipe(views=1_000_000, batch=10, decay=0.2)
+    assert mean_share(recipe, 10) == pytest.approx(2 / 11)
+    assert mean_share(recipe, 500_000) == 0.999
+    assert mean_share(recipe, 900_000) == 0.9998
+
+
+def test_the_rate_rises_stays_and_falls():
+    recipe = Recipe(views=1000, batch=10, lr=1.0, warmup=100, decay=0.2, final_lr=0.01)
+    assert rate(recipe, 0) == pytest.approx(0.1)
+    assert rate(recipe, 40) == pytest.approx(0.5)
+    assert rate(recipe, 90) == rate(recipe, 800) == 1.0
+    assert rate(recipe, 900) == pytest.approx(0.505)
+    assert rate(recipe, 1000) == pytest.approx(0.01)
+    assert rate(replace(recipe, decay=0.0), 999) == 1.0
+
+
+def test_decay_leaves_norms_and_biases_alone(views_of, tmp_path):
+    state = begin(TINY, SHIPPED, views_of(TINY), tmp_path / "none")
+    decayed, kept = state.optimizer.param_groups
+    assert {p.ndim for p in decayed["params"]} == {4}
+    assert {p.ndim for p in kept["params"]} == {1}
+    assert (decayed["weight_decay"], kept["weight_decay"]) == (0.02, 0.0)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_before_its_update(views_of, tmp_path):
+    state = begin(TINY, SHIPPED, views_of(TINY), tmp_path / "none")
+    next(iter(state.model.parameters())).data.fill_(float("nan"))
+    before = weights(state.model.model[-1])
+    with pytest.raises(FloatingPointError, match="view 0: loss nan"):
+        next(learn(state, views_of(TINY), TINY))
+    head = state.model.model[-1].state_dict()
+    assert all(torch.equal(head[name], before[name]) for name in before if "running" not in name
+               and "num_batches" not in name)  # fmt: skip
 
 
 def test_fixed_statistics_are_used_and_stay_while_the_weights_learn():
@@ -80,7 +150,7 @@ def test_fixed_statistics_are_used_and_stay_while_the_weights_learn():
                 tensor.uniform_(0.5, 2)
     x = torch.rand(2, 3, 16, 16)
     expected = model.eval()(x).detach()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
+    before = weights(model)
 
     fix_norm(model)
     outputs = model.train()(x)
@@ -91,93 +161,97 @@ def test_fixed_statistics_are_used_and_stay_while_the_weights_learn():
         assert torch.equal(value, before[name])
 
 
-def test_nested_outputs_become_float32():
-    half = torch.ones(1, dtype=torch.bfloat16)
-    outputs = _float({"boxes": half, "features": [half, (half, torch.arange(3), "name")]})
-    assert outputs["boxes"].dtype == torch.float32
-    assert outputs["features"][1][0].dtype == torch.float32
-    assert outputs["features"][1][1].dtype == torch.int64  # numbers of boxes stay numbers
-    assert outputs["features"][1][2] == "name"
+def test_measured_statistics_are_those_of_the_views(views_of, tmp_path):
+    """The first convolution's outputs, normalised by them, have mean 0 and variance 1."""
+    recipe = replace(TINY, fixed_norm=True)
+    views = views_of(recipe)
+    model = begin(recipe, SHIPPED, views, tmp_path / "none").mean
+    pixels = torch.from_numpy(np.stack([views[n].pixels for n in range(8)])).permute(0, 3, 1, 2)
+    first = model.model[0]
+    maps = first.conv(pixels.float() / 255)
+    torch.testing.assert_close(first.bn.running_mean, maps.mean((0, 2, 3)), rtol=0.05, atol=0.02)
 
 
-def test_dropout_takes_whole_channels_from_the_head_and_only_in_training():
-    head = torch.nn.Identity()
-    features = [torch.ones(1, 1000, 2, 2), torch.ones(1, 1000, 1, 1)]
-    dropped, batch = _drop_channels(0.25, head.train(), (features, "batch"))
-    for level in dropped:
-        seen = level.amax(dim=(2, 3))
-        assert torch.equal(seen, level.amin(dim=(2, 3)))
-        assert seen.unique().tolist() == pytest.approx([0, 4 / 3])
-        assert (seen == 0).float().mean() == pytest.approx(0.25, abs=0.06)
-    kept, _ = _drop_channels(0.25, head.eval(), (features, batch))
-    assert torch.equal(kept[0], features[0])
+@pytest.mark.parametrize("model", ["yolov8n.yaml", "yolo26n.yaml", "yolov8n-rtdetr.yaml"])
+def test_any_kind_of_model_is_trained_and_started_from(marked, tmp_path, model):
+    recipe = replace(TINY, model=model, views=4)
+    train(recipe, [marked], [], tmp_path / "first", None, tmp_path / "cache")
+    figures = train(
+        replace(TINY, views=2), [marked], [], tmp_path / "second", tmp_path / "first" / "last.pt",
+        tmp_path / "cache",
+    )  # fmt: skip
+    assert {"all: signature", "all: stamp"} <= figures.keys()
+    first, second = (load_checkpoint(tmp_path / run / "last.pt")[0] for run in ("first", "second"))
+    assert type(first.model[-1]) is type(second.model[-1])
+    assert first.args["imgsz"] == [64, 64]
+    assert cv2.imread(str(tmp_path / "second" / "curves.png")) is not None
+    (line,) = read_progress(tmp_path / "second")
+    assert line["views"] == 2
+    assert any(name.startswith("loss: ") and value > 0 for name, value in line.items())
+    said = json.loads((tmp_path / "second" / "recipe.json").read_text())
+    assert said["start"]["model"] == model
 
 
-@pytest.mark.parametrize(
-    ("model", "losses"),
-    [
-        ("yolov8n.yaml", {"box_loss", "cls_loss", "dfl_loss"}),
-        ("yolo26n.yaml", {"box_loss", "cls_loss", "l1_loss"}),
-        ("yolov8n-rtdetr.yaml", {"giou_loss", "cls_loss", "l1_loss"}),
-    ],
-)
-def test_any_kind_of_model_is_trained_and_started_from(pages, tmp_path, model, losses):
-    recipe = replace(TINY, model=model, dropout=0.2)
-    train(recipe, [pages], [], tmp_path / "first", weights=None)
-    checkpoint = tmp_path / "first" / "weights" / "last.pt"
-    train(TINY, [pages], [], tmp_path / "second", weights=checkpoint)  # TINY's model is another
+def test_of_a_checkpoint_with_other_classes_all_but_the_head_is_taken(tmp_path):
+    from ultralytics.nn.tasks import DetectionModel
 
-    for run in ("first", "second"):
-        (row,) = rows(tmp_path / run)
-        trained = {name: float(row[f"train/{name}"]) for name in losses}
-        assert all(0 <= loss < 100 for loss in trained.values())
-        assert trained["cls_loss"] > 0
-        for name in ("weights/last.pt", "results.png"):
-            assert (tmp_path / run / name).stat().st_size > 0
-    first, second = (
-        json.loads((tmp_path / run / "recipe.json").read_text()) for run in ("first", "second")
-    )
-    assert (first["model"], first["imgsz"], first["weights"]) == (model, 64, "")
-    assert (second["model"], second["weights"]) == (model, first)
+    torch.manual_seed(1)
+    other = DetectionModel("yolov8n.yaml", nc=3, verbose=False)
+    other.names = {0: "stamp", 1: "logo", 2: "signature"}
+    torch.save({"model": other, "train_args": {}}, tmp_path / "other.pt")
+    model = trainer.build(TINY, tmp_path / "other.pt")
+    assert list(model.names.values()) == ["signature", "stamp"]
+    assert torch.equal(model.model[0].conv.weight, other.model[0].conv.weight)
+    ours, theirs = model.model[-1].cv3[0][-1].weight, other.model[-1].cv3[0][-1].weight
+    assert ours.shape[0] == 2
+    assert torch.equal(ours, theirs[[2, 0]])
 
 
-def rows(run):
-    with (run / "results.csv").open() as table:
-        return list(csv.DictReader(table))
+def test_another_recipe_in_the_same_folder_is_refused(marked, tmp_path):
+    run = (TINY, [marked], [], tmp_path / "run", SHIPPED, tmp_path / "cache")
+    train(*run, hours=0)
+    train(replace(TINY, minutes=1), *run[1:], hours=0)
+    with pytest.raises(ValueError, match="another lr, seed"):
+        train(replace(TINY, lr=1.0, seed=3), *run[1:])
 
 
-# the cosine from 2e-3 to a hundredth of it, a sixth and a third of an epoch before its end
-@pytest.mark.parametrize(("processes", "last_rate"), [(1, 3.504e-5), (2, 7.970e-5)])
-def test_an_interrupted_run_goes_on_in_as_many_processes(pages, tmp_path, processes, last_rate):
-    out = tmp_path / "run"
-    out.mkdir()
-    recipe = replace(TINY, epochs=3, batch=1, processes=processes, sync_every=1)
-    (out / "recipe.json").write_text(json.dumps(asdict(recipe)))
-    interrupted = DocumentTrainer(
-        overrides=overrides(recipe, data_files([pages], [], out, recipe)[0], out)
-    )
-
-    def interrupt(trainer):
-        raise KeyboardInterrupt
-
-    interrupted.add_callback("on_model_save", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        interrupted.train()
-
-    resume(out)
-    assert [row["epoch"] for row in rows(out)] == ["1", "2", "3"]
-    assert float(rows(out)[-1]["lr/pg0"]) == pytest.approx(last_rate, rel=1e-3)
-    if processes == 2:
-        assert [row["epoch"] for row in rows(tmp_path / "run_1")] == ["2", "3"]
-    with pytest.raises(ValueError, match="the run is finished"):
-        resume(out)
+def test_nothing_to_train_on_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="nothing to train on in no folder"):
+        train(TINY, [], [], tmp_path, SHIPPED)
 
 
-def test_no_run_to_resume_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no weights/last\.pt"):
-        resume(tmp_path)
+def test_fine_tuning_on_thirty_pages_mixes_generated_ones_in(tmp_path, draw_marks, monkeypatch):
+    draw_marks(tmp_path / "mine", 30, split="")
+    command = f"train --real {tmp_path}/mine --start {SHIPPED} --out {tmp_path}/run"
+    small = " --height 160 --width 128 --views 32 --batch 4 --drawn 4 --loaders 0"
+    monkeypatch.setattr("sys.argv", (command + small).split())
+    trainer.main()
+    assert len(list((tmp_path / "run" / "generated").rglob("*.jpg"))) == 4
+    (line,) = read_progress(tmp_path / "run")
+    assert line["views"] == 32
+    assert {"all: signature", "mine: stamp"} <= line.keys()
 
 
-def test_hours_in_several_processes_are_refused(pages, tmp_path):
-    with pytest.raises(ValueError, match=r"hours 0\.5: 2 processes"):
-        train(Recipe(hours=0.5, processes=2), [pages], [], tmp_path, weights=None)
+def test_the_runs_of_a_recipe_follow_each_other(marked, tmp_path):
+    file = tmp_path / "recipe.yaml"
+    small = {"height": 64, "width": 64, "batch": 2, "loaders": 0}
+    runs = [{"name": "a", "views": 2, **small}, {"name": "b", "views": 2, **small}]
+    generated = {"seed": 0, "pages": 2}
+    file.write_text(yaml.dump({"start": str(SHIPPED), "generated": generated, "runs": runs}))
+    assert chain.run(file, [marked], tmp_path / "runs") == tmp_path / "runs" / "b" / "last.pt"
+    said = json.loads((tmp_path / "runs" / "b" / "recipe.json").read_text())
+    assert said["start"]["start"] == "shipped.pt"
+    assert said["start"]["views"] == 2
+
+    runs[0]["momentum"] = 0.9
+    file.write_text(yaml.dump({"generated": generated, "runs": runs}))
+    with pytest.raises(ValueError, match="run a has momentum, which no run has"):
+        chain.read_recipe(file)
+
+
+def test_the_shipped_recipe_is_read():
+    start, pages, runs = chain.read_recipe(Path("training/detector/recipe.yaml"))
+    assert start is not None
+    assert start.is_file()
+    assert pages["pages"] > 0
+    assert runs
