@@ -22,7 +22,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModelForObjectDetec
 from ultralytics.nn.modules.head import Detect, RTDETRDecoder, v10Detect
 from ultralytics.nn.tasks import load_checkpoint
 
-from export.steps import fit as fits
+from inprocess.steps import fit as fits
 
 DETR_HEADS = {"detr": "queries", "conditional_detr": "query_classes"}
 

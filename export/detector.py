@@ -33,7 +33,7 @@ from export.checkpoints import WAYS, Detector, Predict, load
 from export.gates import check_contract, check_gap, commit
 from export.graphs import convert
 from export.repository import new_version, set_parameters
-from export.steps import fit, heads
+from inprocess.steps import fit, heads
 from training.detector.labels import CLASSES, Labelled, read_pages
 from training.detector.score import ClassScore, Found, score
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from export import entries
 from export.repository import set_parameters
-from export.steps import REPOSITORY
+from inprocess.steps import REPOSITORY
 
 
 def roll_back(repository: Path, name: str = entries.SHIPPED) -> tuple[int, int]:

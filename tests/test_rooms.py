@@ -20,7 +20,7 @@ ALL = {
 }
 # The flow runs one way: what these import of the other folders
 ROOMS = {
-    "training": set(),
+    "training": {"inprocess"},
     "export": {"training", "inprocess"},
     "benchmarks": {"training", "export", "inprocess", "client", "server"},
     "examples": {"client", "server"},

@@ -15,7 +15,7 @@ from export import checkpoints, detector
 from export.entries import check_name
 from export.gates import check_contract, check_gap
 from export.repository import read_config
-from export.steps import fit
+from inprocess.steps import fit
 from training.detector.labels import CLASSES, Labelled
 from training.detector.score import ClassScore
 

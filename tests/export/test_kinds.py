@@ -24,8 +24,8 @@ from countersign import Client, Refused
 from export import checkpoints, detector, entries
 from export.repository import read_config
 from export.rollback import roll_back
-from export.steps import fit
 from inprocess import Detector
+from inprocess.steps import fit
 from server import Settings, Triton
 from training.detector.labels import Labelled
 

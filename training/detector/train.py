@@ -38,8 +38,8 @@ from tqdm import tqdm
 from ultralytics.nn.modules.conv import Conv, DWConv
 from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel, load_checkpoint
 
-from export.steps import fit as fits
-from export.steps import heads
+from inprocess.steps import fit as fits
+from inprocess.steps import heads
 from training.detector.data import Views, batches, collate, kind_shares, marks_of, read
 from training.detector.labels import CLASSES, Labelled
 from training.detector.loss import loss_of

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from export.steps import fit as fits
+from inprocess.steps import fit as fits
 from training.detector import scan
 from training.detector.labels import CLASSES, Labelled, digest
 

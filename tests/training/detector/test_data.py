@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from export.steps import fit as fits
+from inprocess.steps import fit as fits
 from training.detector.data import GENERATED, UNMARKED, Views, batches, collate, kind_shares, read
 from training.detector.views import Page, View
 

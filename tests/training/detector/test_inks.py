@@ -54,7 +54,7 @@ def test_the_ink_of_a_crop_is_found():
 
 
 def test_marks_are_cut_out_of_pages(marked, tmp_path):
-    from export.steps import fit as fits
+    from inprocess.steps import fit as fits
 
     pages = cache(read_pages(marked, "train"), tmp_path, fits.Fit(300, 400, "upright"), "")
     marks = cut_outs(pages)

@@ -11,7 +11,7 @@ import yaml
 from ultralytics.nn.modules.conv import Conv, DWConv
 from ultralytics.nn.tasks import load_checkpoint
 
-from export.steps import fit as fits
+from inprocess.steps import fit as fits
 from training.detector import recipe as chain
 from training.detector import train as trainer
 from training.detector.data import Views, kind_shares, read

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from export.steps import fit as fits
+from inprocess.steps import fit as fits
 from training.detector.labels import Labelled, read_pages
 from training.detector.views import (
     Page,
