@@ -14,9 +14,9 @@ from typing import Any
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import TYPE_FP32, TYPE_UINT8
 
-from export import steps
 from export.checkpoints import Detector
 from export.repository import next_version, read_config, set_parameters
+from inprocess import steps
 
 SHIPPED = "document_detector"
 TENSOR = '  {{ name: "{}" data_type: TYPE_{} dims: [ {} ] }}'
