@@ -15,8 +15,8 @@ ALL = {
     "backends": TRITON | {"numpy", "openvino", "onnxruntime"},
     "server": {"server"},
     "inprocess": {"inprocess", "numpy", "google", "tritonclient"},  # google.protobuf
-    # aiohttp is what tritonclient.http.aio runs on and whose errors it lets through
-    "client": {"countersign", "tritonclient", "aiohttp", "numpy", "PIL"},
+    # tritonclient runs on grpc, google.protobuf and aiohttp, and lets their errors through
+    "client": {"countersign", "tritonclient", "grpc", "google", "aiohttp", "numpy", "PIL"},
 }
 # The flow runs one way: what these import of the other folders
 ROOMS = {

@@ -7,14 +7,22 @@ with Client("127.0.0.1:8001") as client:
         print(detection.label, detection.score, detection.box)
 """
 
+from countersign.address import Tls
 from countersign.client import AsyncClient, Client
-from countersign.connections import Tls
-from countersign.errors import CountersignError, DeadlineExceeded, Denied, Refused, Unavailable
+from countersign.errors import (
+    Closed,
+    CountersignError,
+    DeadlineExceeded,
+    Denied,
+    Refused,
+    Unavailable,
+)
 from countersign.messages import Detection, Detections, Model, Reading
 
 __all__ = [
     "AsyncClient",
     "Client",
+    "Closed",
     "CountersignError",
     "DeadlineExceeded",
     "Denied",

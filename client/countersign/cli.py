@@ -1,28 +1,35 @@
 """The `countersign` command: `detect page.jpg scans/`, `read captcha.png`, `models`.
 
-Exit status 0, 1 if a file failed or no server answers, 2 for wrong arguments, 130 after Ctrl-C,
-141 if the reader of the output has gone.
+Exit status 0, 1 if a file failed or was not read, or if no server answers, 2 for wrong arguments,
+130 after Ctrl-C, 141 if the reader of the output has gone.
 """
 
 import argparse
 import asyncio
 import io
+import logging
 import math
 import os
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
-from contextlib import aclosing
-from functools import partial
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import countersign
-from countersign.client import CONCURRENCY, TIMEOUT_S, AsyncClient, in_order_async
-from countersign.connections import Tls
-from countersign.errors import CountersignError, Denied, Refused, Unavailable
-from countersign.messages import DETECTOR, Confidence, Detections, Reading
+from countersign import calls
+from countersign.address import Address, Tls, address, key_in
+from countersign.calls import CONCURRENCY, TIMEOUT_S, Batch, Steps, pages_after
+from countersign.client import connect_async
+from countersign.drivers import in_order_async, run_async
+from countersign.errors import CountersignError, Denied, Unavailable
+from countersign.files import Pictures, Source, find
+from countersign.messages import DETECTOR, OPERATING_POINTS, Confidence, Detections, Reading
 from countersign.output import (
-    Answer,
     Progress,
     heading,
     json_line,
@@ -31,7 +38,18 @@ from countersign.output import (
     table_rows,
 )
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
+PATIENCE_S = 0.5  # how long a server may be away before the command says so
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One question: a page of a file."""
+
+    source: Source
+    page: int = 1
+
+    def __str__(self) -> str:
+        return self.source.name if self.page == 1 else f"{self.source.name}, page {self.page}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,182 +59,192 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return asyncio.run(
-            list_models(arguments) if arguments.command == "models" else run(arguments)
+            list_models(arguments) if arguments.command == "models" else ask(arguments)
         )
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
+    except OSError as error:  # of standard output: any other is caught where it happens
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
-        return 141
+        if isinstance(error, BrokenPipeError):
+            return 141
+        print_error(f"standard output: {error.strerror}")
+        return 1
 
 
-async def run(arguments: argparse.Namespace) -> int:
+async def ask(arguments: argparse.Namespace) -> int:
     """Asks the server about each file, prints the answers in order, gives the exit status."""
     folder = getattr(arguments, "annotate", None)
-    files, missing = find_images(arguments.paths, folder)
-    for path, error in missing:
-        print_error(f"{path}: {error}")
-        if arguments.json:
-            print(json_line(path, error), flush=True)
-    if not files:
-        return 1
     try:
-        pictures = picture_paths(files, folder)
-        client = open_client(arguments)
+        connection = connect_async(server(arguments))
+        found = find(arguments.paths, folder)
+        pictures = None if folder is None else Pictures(folder, found.sources)
     except (OSError, ValueError) as error:
         print_error(str(error))
         return 2
-    answers = in_order_async(question(client, arguments), files, arguments.concurrency)
-    async with client, aclosing(answers):
-        failed = await print_answers(answers, files, pictures, arguments.json)
-    return 1 if missing or failed else 0
+    for name in found.others:
+        print_error(f"{name}: skipped, no image")
+    for name, reason in found.unread:
+        print_error(f"{name}: {reason}")
+        if arguments.json:
+            print(json_line(name, reason), flush=True)
+    answers = in_order_async(questions(found.sources, arguments), connection)
+    try:
+        async with aclosing(answers):
+            failed = await print_answers(answers, found.sources, pictures, arguments.json)
+    finally:
+        await connection.close()
+    if len(found.others) + len(found.unread) > 1:
+        print_error(f"{len(found.unread)} not read, {len(found.others)} skipped")
+    return 1 if found.unread or failed else 0
 
 
 async def list_models(arguments: argparse.Namespace) -> int:
     """Prints what the server has, gives the exit status."""
     try:
-        client = open_client(arguments)
+        connection = connect_async(server(arguments))
     except (OSError, ValueError) as error:
         print_error(str(error))
         return 2
-    async with client:
-        try:
-            models = await client.models(timeout_s=arguments.timeout)
-        except CountersignError as error:
-            print_error(str(error))
-            return 1
+    try:
+        with notices():
+            models = await run_async(calls.models(timeout_s=arguments.timeout), connection)
+    except CountersignError as error:
+        print_error(str(error))
+        return 1
+    finally:
+        await connection.close()
     print("\n".join(map(model_line, models)) if arguments.json else models_table(models))
     return 0
 
 
 async def print_answers(
-    answers: AsyncGenerator[Answer, None],
-    files: Sequence[Path],
-    pictures: dict[Path, Path],
+    answers: AsyncGenerator[Detections | Reading | CountersignError, None],
+    sources: Sequence[Source],
+    pictures: Pictures | None,
     as_json: bool,
 ) -> bool:
-    """Prints the answer to each file and draws it where `pictures` says; whether any failed.
+    """Prints the answer to each page and draws it into `pictures`; whether any failed.
 
     Once the server is gone, or closed to this client, that is the answer to all that follow.
     """
-    progress, width = Progress(len(files)), max(len(str(file)) for file in files)
-    headed, failed, unsent = False, False, 0
-    gone: CountersignError | None = None
-    for done, file in enumerate(files):
-        progress.show(done)
-        answer: Answer = await anext(answers) if gone is None else gone
-        progress.clear()
-        if as_json:
-            print(json_line(file, answer), flush=True)
-        if isinstance(answer, CountersignError):
-            failed = True
-            if gone is None:
-                print_error(f"{file}: {answer}")
-            else:
-                unsent += 1
-            if isinstance(answer, (Denied, Unavailable)):
-                gone = answer
-        elif not as_json:
-            if not headed:
-                print(heading(answer, width))
-                headed = True
-            print(table_rows(file, answer, width), flush=True)
-        if isinstance(answer, Detections) and file in pictures:
-            failed |= not draw(file, answer, pictures[file])
-    if unsent:
-        print_error(f"{unsent} more not sent")
+    progress = Progress(len(sources))
+    width = max((len(source.name) for source in sources), default=0)
+    due = deque(map(Ask, sources))
+    headed, failed, gone = False, False, None
+    with notices() as waiting:
+        while due and gone is None:
+            progress.show(len(sources) - sum(one.page == 1 for one in due))
+            answer = await anext(answers)
+            progress.clear()
+            asked = due.popleft()
+            due.extendleft(reversed(following(asked, answer)))
+            if as_json:
+                print(json_line(asked.source.name, answer, asked.page), flush=True)
+            if isinstance(answer, CountersignError):
+                print_error(f"{asked}: {answer}")
+                failed = True
+                gone = answer if isinstance(answer, (Denied, Unavailable)) else None
+                continue
+            waiting.answered()
+            if not as_json:
+                if not headed:
+                    print(heading(answer, width))
+                    headed = True
+                print(table_rows(asked.source.name, answer, width), flush=True)
+            if isinstance(answer, Detections) and pictures is not None:
+                picture = pictures.path(asked.source, asked.page, answer.page_count)
+                # in a thread: requests under way go on
+                failed |= not await asyncio.to_thread(draw, asked, answer, picture)
+    if gone is not None and due:
+        print_error(f"{len(due)} more not sent")
+        for asked in due if as_json else ():
+            print(json_line(asked.source.name, gone, asked.page), flush=True)
     return failed
 
 
-def find_images(
-    paths: Iterable[Path], skipped: Path | None
-) -> tuple[list[Path], list[tuple[Path, Refused]]]:
-    """The files to ask about, none twice, and the paths that give none, with the reason.
-
-    A folder gives its images and its folders' images, sorted, without those under `skipped`.
-    """
-    files: list[Path] = []
-    missing = []
-    for path in paths:
-        found = folder_images(path, skipped) if path.is_dir() else [path]
-        if not found:
-            missing.append((path, Refused(f"no image in this folder ({' '.join(SUFFIXES)})")))
-        elif not found[0].exists():
-            missing.append((path, Refused("no such file or folder")))
-        else:
-            files += found
-    return list(dict.fromkeys(files)), missing
+def following(asked: Ask, answer: Detections | Reading | CountersignError) -> list[Ask]:
+    """The pages after the first of a file, once the answer to the first is there."""
+    if not isinstance(answer, Detections) or asked.page > 1:
+        return []
+    return [Ask(asked.source, page) for page in range(2, pages_after(answer))]
 
 
-def folder_images(folder: Path, skipped: Path | None) -> list[Path]:
-    """The image files anywhere in `folder`, sorted, without those in a subfolder `skipped`."""
-    inner = {skipped.resolve()} if skipped is not None else set()
-    inner.discard(folder.resolve())
-    return sorted(
-        file
-        for file in folder.rglob("*")
-        if file.suffix.lower() in SUFFIXES
-        if file.is_file() and inner.isdisjoint(file.resolve().parents)
+def questions(sources: Sequence[Source], arguments: argparse.Namespace) -> Batch[Ask, Any]:
+    """What to ask about each file: a detector about all pages, the reader about an image."""
+
+    def detect(asked: Ask) -> Steps[Detections]:
+        return calls.detect(
+            asked.source.image,
+            arguments.confidence,
+            page=asked.page,
+            operating_point=arguments.operating_point,
+            model=arguments.model,
+            timeout_s=arguments.timeout,
+        )
+
+    def read(asked: Ask) -> Steps[Reading]:
+        return calls.read(asked.source.image, arguments.min_confidence, timeout_s=arguments.timeout)
+
+    call = detect if arguments.command == "detect" else read
+    return Batch(call, map(Ask, sources), arguments.concurrency, following)
+
+
+def server(arguments: argparse.Namespace) -> Address:
+    """The server that the command line describes; raises as `address` does."""
+    tls = Tls(arguments.ca, arguments.cert, arguments.cert_key)
+    return address(
+        arguments.url,
+        arguments.protocol,
+        tls if arguments.tls or tls != Tls() else None,
+        dict(arguments.header),
+        None if arguments.key_file is None else key_in(arguments.key_file),
     )
 
 
-def picture_paths(files: Sequence[Path], folder: Path | None) -> dict[Path, Path]:
-    """Where in `folder` the picture of each file goes: in the files' own tree, so none meet.
-
-    None for no folder. Raises ValueError if a picture would replace a file.
-    """
-    if folder is None:
-        return {}
-    root = os.path.commonpath([os.path.dirname(os.path.abspath(file)) for file in files])
-    names = {file: os.path.relpath(os.path.abspath(file), root) for file in files}
-    pictures = {
-        file: folder / (name if name.endswith(".jpg") else f"{name}.jpg")
-        for file, name in names.items()
-    }
-    sources = {file.resolve() for file in files}
-    for picture in pictures.values():
-        if picture.resolve() in sources:
-            raise ValueError(f"--annotate: {picture} is one of the pages, choose another folder")
-    return pictures
-
-
-def draw(page: Path, detections: Detections, picture: Path) -> bool:
+def draw(asked: Ask, detections: Detections, picture: Path) -> bool:
     """Writes `picture`; False, and said on stderr, if that fails."""
     from countersign.drawing import annotate  # needs Pillow, which is optional
 
     try:
-        annotate(page, detections, picture)
+        annotate(asked.source.image, detections, picture)
     except OSError as error:
-        print_error(f"{page}: not drawn: {error}")
+        print_error(f"{asked}: not drawn: {error}")
         return False
     return True
 
 
-def open_client(arguments: argparse.Namespace) -> AsyncClient:
-    """The client that the command line describes; raises as it does."""
-    tls = Tls(arguments.ca, arguments.cert, arguments.key)
-    return AsyncClient(
-        arguments.url,
-        protocol=arguments.protocol,
-        tls=tls if arguments.tls or tls != Tls() else None,
-        headers=dict(arguments.header),
-    )
+class Waiting(logging.Handler):
+    """Says once that the server is away, if it is for more than PATIENCE_S."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._since: float | None = None
+        self._said = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """A call failed and will be tried again."""
+        self._since = self._since or time.monotonic()
+        if not self._said and time.monotonic() - self._since >= PATIENCE_S:
+            self._said = True
+            print_error(f"waiting: {record.getMessage()}")
+
+    def answered(self) -> None:
+        """The server is there."""
+        self._since, self._said = None, False
 
 
-def question(
-    client: AsyncClient, arguments: argparse.Namespace
-) -> Callable[[Path], Awaitable[Detections | Reading]]:
-    """What to ask about each file."""
-    if arguments.command == "detect":
-        return partial(
-            client.detect,
-            confidence=arguments.confidence,
-            model=arguments.model,
-            timeout_s=arguments.timeout,
-        )
-    return partial(
-        client.read, min_confidence=arguments.min_confidence, timeout_s=arguments.timeout
-    )
+@contextmanager
+def notices() -> Iterator[Waiting]:
+    """Failed attempts are told to the handler that this gives."""
+    log, waiting = logging.getLogger("countersign"), Waiting()
+    level = log.level
+    log.addHandler(waiting)
+    log.setLevel(logging.INFO)
+    try:
+        yield waiting
+    finally:
+        log.removeHandler(waiting)
+        log.setLevel(level)
 
 
 def print_error(reason: str) -> None:
@@ -234,7 +262,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         except ValueError as error:
             parser.error(str(error))
         if arguments.annotate is not None and find_spec("PIL") is None:
-            parser.error("--annotate needs Pillow: pip install 'countersign[draw]'")
+            parser.error("--annotate needs Pillow: pip install 'countersign-client[draw]'")
     return arguments
 
 
@@ -245,13 +273,21 @@ def build_parser() -> argparse.ArgumentParser:
     server = shared.add_argument_group("server")
     server.add_argument(
         "--url",
-        default=os.environ.get("COUNTERSIGN_URL"),
-        metavar="HOST:PORT",
-        help="else $COUNTERSIGN_URL, else 127.0.0.1 and the protocol's port",
+        metavar="[SCHEME://]HOST[:PORT]",
+        help="scheme grpc, grpcs, http or https; else $COUNTERSIGN_URL, else this machine",
     )
-    server.add_argument("--protocol", choices=["grpc", "http"], default="grpc")
+    server.add_argument("--protocol", choices=["grpc", "http"], help="if the URL has no scheme")
     server.add_argument(
-        "--timeout", type=seconds, default=TIMEOUT_S, metavar="SECONDS", help="for each answer"
+        "--timeout",
+        type=deadline,
+        default=TIMEOUT_S,
+        metavar="SECONDS",
+        help=f"for each answer, with new attempts until then; or none; {TIMEOUT_S:g} if left out",
+    )
+    server.add_argument(
+        "--key-file",
+        metavar="FILE",
+        help="holds the key; else $COUNTERSIGN_KEY, else the file $COUNTERSIGN_KEY_FILE",
     )
     server.add_argument(
         "--header",
@@ -261,13 +297,15 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="NAME=VALUE",
         help="goes with each request, repeatable",
     )
-    server.add_argument("--tls", action="store_true", help="encrypt")
+    server.add_argument("--tls", action="store_true", help="encrypt, if the URL has no scheme")
     server.add_argument("--ca", metavar="PEM", help="authority to trust, not the system's")
     server.add_argument("--cert", metavar="PEM", help="client certificate")
-    server.add_argument("--key", metavar="PEM", help="its key")
+    server.add_argument("--cert-key", metavar="PEM", help="the certificate's key")
 
     images = argparse.ArgumentParser(add_help=False, parents=[shared])
-    images.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="image or folder")
+    images.add_argument(
+        "paths", nargs="+", metavar="PATH", help="image, folder, or - for standard input"
+    )
     images.add_argument(
         "--concurrency", type=count, default=CONCURRENCY, metavar="N", help="files at a time"
     )
@@ -287,6 +325,11 @@ def build_parser() -> argparse.ArgumentParser:
         help="lowest score, 0 to 1; repeatable with a class; else the model's own",
     )
     detect.add_argument(
+        "--operating-point",
+        choices=OPERATING_POINTS,
+        help="which of the model's own scores: to be relied on (the model's default) or looked at",
+    )
+    detect.add_argument(
         "--annotate", type=Path, metavar="FOLDER", help="draw the boxes on copies of the pages"
     )
     detect.add_argument("--model", default=DETECTOR, metavar="NAME", help="which of the detectors")
@@ -295,7 +338,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--min-confidence",
         type=fraction,
         metavar="SCORE",
-        help="uncertain below it, 0 to 1; else the server's operating point, if it tells one",
+        help="uncertain below it, 0 to 1; else the server's own threshold",
     )
     commands.add_parser("models", parents=[shared], help="what the server has")
     return parser
@@ -330,11 +373,13 @@ def fraction(text: str) -> float:
     return number
 
 
-def seconds(text: str) -> float:
-    """A finite number above 0."""
+def deadline(text: str) -> float | None:
+    """A finite number above 0, or none."""
+    if text == "none":
+        return None
     number = float(text)
     if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text}, limit a finite number above 0")
+        raise argparse.ArgumentTypeError(f"{text}, limit a finite number above 0, or none")
     return number
 
 

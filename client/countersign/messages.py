@@ -1,9 +1,8 @@
-"""What is sent and what comes back: requests built and replies parsed, for every connection."""
+"""What is sent and what comes back, the same over both protocols."""
 
 import operator
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from types import ModuleType
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,19 +11,42 @@ import numpy.typing as npt
 from countersign.errors import Refused
 
 Confidence = float | Mapping[str, float]
+Parameters = Mapping[str, float | int | str]
 
 DETECTOR = "document_detector"
-DETECTOR_OUTPUTS = ("boxes", "scores", "labels", "page_size")
 READER = "captcha_reader"
-READER_OUTPUTS = ("text", "confidence", "digit_confidence")
-MODELS: dict[str, Any] = {}  # the arguments of get_inference_statistics for all that is loaded
-READER_SETTINGS = {"model_name": "captcha_postprocess"}  # its config has the operating point
+OPERATING_POINTS = ("accept", "review")
+
+
+@dataclass(frozen=True)
+class Infer:
+    """Asks a model about one image file. All of its outputs come back."""
+
+    model: str
+    image: bytes = field(repr=False)
+    parameters: Parameters = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Asks which models are loaded."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Asks for a model's config.pbtxt."""
+
+    model: str
+
+
+Request = Infer | Statistics | Config
 
 
 class Reply(Protocol):
     """An answered inference, as tritonclient's InferResult."""
 
-    def as_numpy(self, name: str) -> np.ndarray: ...
+    def as_numpy(self, name: str) -> np.ndarray | None:
+        """The output of that name, None if the model has none."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +75,8 @@ class Detections:
     scores: npt.NDArray[np.float32]  # (N,) in [0, 1]
     labels: tuple[str, ...]  # N class names
     page_size: tuple[int, int]  # width, height in pixels with EXIF applied
+    page: int = 1  # which page of its file this is, from 1
+    page_count: int = 1  # how many the file has
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -70,22 +94,23 @@ class Reading:
     text: str  # six digits
     confidence: float  # probability that all of `text` is right, [0, 1]
     digit_confidence: tuple[float, ...]  # probability of each digit, [0, 1]
-    certain: bool | None  # confidence reaches the operating point; None if none is known
+    certain: bool | None  # the text can be relied on; None if the server does not say
+    threshold: float | None = None  # `confidence` from which on it can; None likewise
 
 
-def detect_arguments(
-    triton: ModuleType,
-    image: bytes,
+def detect_parameters(
     confidence: Confidence | None = None,
     iou: float | None = None,
     max_detections: int | None = None,
-    model: str = DETECTOR,
-) -> dict[str, Any]:
-    """The arguments of tritonclient's `infer`; `triton` is its grpc or http module.
+    page: int = 1,
+    operating_point: str | None = None,
+) -> Parameters:
+    """The request parameters of these settings.
 
-    Settings left None are not sent: the server then takes the model's own.
+    Those left None, and page 1, are not sent: the server then takes the model's own. Raises
+    Refused for a setting of another type, and for another operating point.
     """
-    parameters: dict[str, float | int] = {}
+    parameters: dict[str, float | int | str] = {}
     if isinstance(confidence, Mapping):
         for name, value in confidence.items():
             parameters[f"confidence_{name}"] = _number(f"confidence of {name}", value)
@@ -95,93 +120,90 @@ def detect_arguments(
         parameters["iou"] = _number("iou", iou)
     if max_detections is not None:
         parameters["max_detections"] = _whole_number("max_detections", max_detections)
-    return {"parameters": parameters, **_arguments(triton, model, DETECTOR_OUTPUTS, image)}
+    if (number := _whole_number("page", page)) != 1:
+        parameters["page"] = number
+    if operating_point is not None:
+        if operating_point not in OPERATING_POINTS:
+            expected = " or ".join(OPERATING_POINTS)
+            raise Refused(f"operating_point: {operating_point!r}, expected {expected}")
+        parameters["operating_point"] = operating_point
+    return parameters
 
 
-def read_arguments(triton: ModuleType, image: bytes) -> dict[str, Any]:
-    """The arguments of tritonclient's `infer`; `triton` is its grpc or http module."""
-    return _arguments(triton, READER, READER_OUTPUTS, image)
-
-
-def to_detections(reply: Reply) -> Detections:
-    """The detector's reply as a record."""
-    width, height = reply.as_numpy("page_size").tolist()
-    labels = tuple(label.decode() for label in reply.as_numpy("labels").tolist())
-    return Detections(reply.as_numpy("boxes"), reply.as_numpy("scores"), labels, (width, height))
-
-
-def to_reading(reply: Reply, min_confidence: float | None) -> Reading:
-    """The reader's reply as a record; `min_confidence` is the operating point, None if unknown."""
-    confidence = float(reply.as_numpy("confidence")[0])
-    return Reading(
-        text=reply.as_numpy("text")[0].decode(),
-        confidence=confidence,
-        digit_confidence=tuple(reply.as_numpy("digit_confidence").tolist()),
-        certain=None if min_confidence is None else confidence >= min_confidence,
+def to_detections(reply: Reply, page: int) -> Detections:
+    """The detector's reply for that page as a record."""
+    width, height = _output(reply, "page_size").tolist()
+    count = reply.as_numpy("page_count")
+    return Detections(
+        boxes=_output(reply, "boxes"),
+        scores=_output(reply, "scores"),
+        labels=tuple(label.decode() for label in _output(reply, "labels").tolist()),
+        page_size=(width, height),
+        page=page,
+        page_count=page if count is None else int(count[0]),
     )
 
 
-def to_min_confidence(config: Any) -> float | None:
-    """The operating point in a model config, HTTP's JSON or gRPC's message; None if it has none."""
-    text = parameters_of(config).get("min_confidence")
-    return float(text) if text else None
+def to_reading(reply: Reply, min_confidence: float | None = None) -> Reading:
+    """The reader's reply as a record; `min_confidence` replaces the server's threshold.
+
+    What the server is not certain of in spite of its threshold, as no image of six digits, stays
+    uncertain.
+    """
+    confidence = float(_output(reply, "confidence")[0])
+    told, bar = reply.as_numpy("certain"), reply.as_numpy("threshold")
+    certain = None if told is None else bool(told[0])
+    threshold = None if bar is None else float(bar[0])
+    if min_confidence is not None:
+        rejected = certain is False and threshold is not None and confidence >= threshold
+        threshold = _number("min_confidence", min_confidence)
+        certain = confidence >= threshold and not rejected
+    return Reading(
+        text=_output(reply, "text")[0].decode(),
+        confidence=confidence,
+        digit_confidence=tuple(_output(reply, "digit_confidence").tolist()),
+        certain=certain,
+        threshold=threshold,
+    )
 
 
-def parameters_of(config: Any) -> dict[str, str]:
-    """The string parameters of a model config, HTTP's JSON or gRPC's message."""
-    if isinstance(config, Mapping):
-        parameters = config.get("parameters", {})
-        return {name: value.get("string_value", "") for name, value in parameters.items()}
-    return {name: value.string_value for name, value in config.config.parameters.items()}
-
-
-def to_versions(statistics: Any) -> dict[str, int]:
-    """Each loaded model's name and newest version, of the statistics of either protocol."""
-    if isinstance(statistics, Mapping):
-        loaded = [(model["name"], model["version"]) for model in statistics["model_stats"]]
-    else:
-        loaded = [(model.name, model.version) for model in statistics.model_stats]
+def to_versions(statistics: Mapping[str, Any]) -> dict[str, int]:
+    """Each loaded model's name and newest version."""
     versions: dict[str, int] = {}
-    for name, version in loaded:
-        versions[name] = max(versions.get(name, 0), int(version))
+    for model in statistics["model_stats"]:
+        name, version = model["name"], int(model["version"])
+        versions[name] = max(versions.get(name, 0), version)
     return versions
 
 
-def to_steps(config: Any) -> list[str]:
-    """The steps of an ensemble in a model config of either protocol; [] for any other model."""
-    if isinstance(config, Mapping):
-        return [
-            step["model_name"] for step in config.get("ensemble_scheduling", {}).get("step", [])
-        ]
-    return [step.model_name for step in config.config.ensemble_scheduling.step]
-
-
-def to_models(versions: Mapping[str, int], configs: Mapping[str, Any]) -> list[Model]:
+def to_models(versions: Mapping[str, int], configs: Mapping[str, Mapping[str, Any]]) -> list[Model]:
     """The ensembles among the loaded models, by name; all of their configs are given.
 
     Their last step has the operating point, the one before it the graph.
     """
     models = []
     for name in sorted(versions):
-        steps = to_steps(configs[name])
+        ensemble = configs[name].get("ensemble_scheduling", {})
+        steps = [step["model_name"] for step in ensemble.get("step", [])]
         if len(steps) < 2 or not set(steps) <= set(configs):
             continue
         *_, graph, postprocess = steps
-        settings = parameters_of(configs[postprocess])
-        confidence: Confidence | None = to_min_confidence(configs[postprocess])
+        parameters = configs[postprocess].get("parameters", {})
+        settings = {key: value.get("string_value", "") for key, value in parameters.items()}
+        confidence: Confidence | None = None
         if classes := settings.get("classes"):
             confidence = {one: float(settings[f"confidence_{one}"]) for one in classes.split(",")}
+        elif settings.get("min_confidence"):
+            confidence = float(settings["min_confidence"])
         models.append(Model(name, versions[graph], confidence))
     return models
 
 
-def _arguments(
-    triton: ModuleType, model: str, outputs: tuple[str, ...], image: bytes
-) -> dict[str, Any]:
-    tensor = triton.InferInput("image", [1], "BYTES")
-    tensor.set_data_from_numpy(np.array([image], np.object_))
-    requested = [triton.InferRequestedOutput(name) for name in outputs]
-    return {"model_name": model, "inputs": [tensor], "outputs": requested}
+def _output(reply: Reply, name: str) -> np.ndarray:
+    output = reply.as_numpy(name)
+    if output is None:
+        raise Refused(f"model: its reply has no {name}; another kind of model was named")
+    return output
 
 
 def _number(name: str, value: float) -> float:

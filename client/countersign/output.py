@@ -3,7 +3,6 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,29 +19,29 @@ def heading(answer: Detections | Reading, width: int) -> str:
     """What stands above `table_rows`."""
     if isinstance(answer, Reading):
         return f"{'file':{width}}  {'text':9}  confidence"
-    return f"{'file':{width}}  {'label':9}  score      x0      y0      x1      y1"
+    return f"{'file':{width}}  page  {'label':9}  score      x0      y0      x1      y1"
 
 
-def table_rows(file: Path, answer: Detections | Reading, width: int) -> str:
+def table_rows(file: str, answer: Detections | Reading, width: int) -> str:
     """A line for each detection, or that there is none; a line for a reading.
 
     `width` is that of the file column. Digits below the operating point are not shown.
     """
     if isinstance(answer, Reading):
         text = "uncertain" if answer.certain is False else answer.text
-        return f"{file!s:{width}}  {text:9}  {answer.confidence:10.4f}"
+        return f"{file:{width}}  {text:9}  {answer.confidence:10.4f}"
     if not len(answer):
-        return f"{file!s:{width}}  nothing"
+        return f"{file:{width}}  {answer.page:4}  nothing"
     return "\n".join(
-        f"{file!s:{width}}  {found.label:9}  {found.score:5.3f}"
+        f"{file:{width}}  {answer.page:4}  {found.label:9}  {found.score:5.3f}"
         + "".join(f" {edge:7.1f}" for edge in found.box)
         for found in answer
     )
 
 
-def json_line(file: Path, answer: Answer) -> str:
-    """One JSON object: the file with its answer or its "error"."""
-    return json.dumps({"file": str(file), **_fields(answer)})
+def json_line(file: str, answer: Answer, page: int = 1) -> str:
+    """One JSON object: the file, of several pages which, with its answer or its "error"."""
+    return json.dumps({"file": file, **_fields(answer, page)})
 
 
 def models_table(models: Sequence[Model]) -> str:
@@ -72,15 +71,16 @@ def _classes(model: Model) -> Mapping[str, float | None]:
     return {"text": model.confidence}
 
 
-def _fields(answer: Answer) -> dict[str, Any]:
+def _fields(answer: Answer, page: int) -> dict[str, Any]:
     if isinstance(answer, CountersignError):
-        return {"error": str(answer)}
+        return {"page": page, "error": str(answer)} if page > 1 else {"error": str(answer)}
     if isinstance(answer, Reading):
         return {
             "text": answer.text,
             "confidence": _short(answer.confidence),
             "digit_confidence": [_short(value) for value in answer.digit_confidence],
             "certain": answer.certain,
+            "threshold": None if answer.threshold is None else _short(answer.threshold),
         }
     detections = [
         {
@@ -90,7 +90,12 @@ def _fields(answer: Answer) -> dict[str, Any]:
         }
         for found in answer
     ]
-    return {"page_size": list(answer.page_size), "detections": detections}
+    return {
+        "page": answer.page,
+        "page_count": answer.page_count,
+        "page_size": list(answer.page_size),
+        "detections": detections,
+    }
 
 
 def _short(value: float) -> float:

@@ -1,39 +1,59 @@
 """How often and how long one call may try."""
 
+import logging
+import math
 import random
 import time
 from collections.abc import Callable
 
-from countersign.errors import CountersignError, DeadlineExceeded, Unavailable
+from countersign.errors import CountersignError, DeadlineExceeded, Refused, Unavailable
 
-PAUSES_S = (0.1, 0.3, 0.9)  # before the second, third and fourth attempt, at most
+FIRST_PAUSE_S, GROWTH, LAST_PAUSE_S = 0.1, 2, 2.0  # at most, before the next attempt
+
+LOG = logging.getLogger("countersign")
 
 
 class Attempts:
-    """What one call has left of its time and its attempts."""
+    """What one call has left of its time, and when it may try again.
 
-    def __init__(self, timeout_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._timeout_s = timeout_s
+    Raises Refused unless `timeout_s` is a number above 0, or None for no deadline.
+    """
+
+    def __init__(
+        self, timeout_s: float | None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        limit_s = math.inf if timeout_s is None else timeout_s
+        if not isinstance(limit_s, (int, float)) or not limit_s > 0:
+            raise Refused(f"timeout_s: {timeout_s!r}, expected seconds above 0, or None")
         self._clock = clock
-        self._end = clock() + timeout_s
-        self._pauses = iter(PAUSES_S)
+        self._begin = clock()
+        self._limit_s = limit_s
+        self._failed = 0
 
-    def left_s(self) -> float:
-        """Seconds until the deadline, 0 after it."""
-        return max(0.0, self._end - self._clock())
+    def left_s(self) -> float | None:
+        """Seconds until the deadline, 0 after it, None if there is none."""
+        left = self._begin + self._limit_s - self._clock()
+        return None if left == math.inf else max(0.0, left)
 
     def pause_s(self, failure: CountersignError) -> float:
         """Seconds to wait before the next attempt, after `failure` of the last.
 
-        Half of the pause is drawn, so that clients cut off together do not return together.
-        Raises `failure` if it is not one of the connection, or no attempt or time is left.
+        As long as the server says, if it does, and a pause that grows from 0.1 s to 2 s. Half
+        of that is drawn, so that clients cut off together do not return together.
+        Raises `failure` if it is not Unavailable, or if the deadline would pass first.
         """
+        passed_s = min(self._clock() - self._begin, self._limit_s)
         if isinstance(failure, DeadlineExceeded):
-            raise DeadlineExceeded(f"{failure} within {self._timeout_s:g} s") from failure
-        pause = next(self._pauses, None)
-        if not isinstance(failure, Unavailable) or pause is None:
+            raise DeadlineExceeded(f"{failure} within {passed_s:.3g} s") from failure
+        if not isinstance(failure, Unavailable):
             raise failure
-        pause *= random.uniform(0.5, 1)
-        if pause >= self.left_s():
-            raise failure
-        return pause
+        pause_s = min(FIRST_PAUSE_S * GROWTH ** min(self._failed, 30), LAST_PAUSE_S)
+        pause_s = failure.retry_after_s + pause_s * random.uniform(0.5, 1)
+        self._failed += 1
+        left_s = self.left_s()
+        if pause_s >= (math.inf if left_s is None else left_s):
+            if self._failed == 1:
+                raise failure
+            raise Unavailable(f"{failure} ({self._failed} attempts)") from failure
+        LOG.info("%s; next attempt in %.1f s", failure, pause_s)
+        return pause_s

@@ -49,9 +49,9 @@ def start(fake, *arguments, **streams):
 def test_detect_prints_a_table(fake, pages, capsys):
     assert run(fake, "detect", "a.png") == 0
     assert capsys.readouterr().out == (
-        "file   label      score      x0      y0      x1      y1\n"
-        "a.png  signature  0.900    10.0    20.0   110.0    60.0\n"
-        "a.png  stamp      0.400     5.5     6.5     7.5     8.5\n"
+        "file   page  label      score      x0      y0      x1      y1\n"
+        "a.png     1  signature  0.900    10.0    20.0   110.0    60.0\n"
+        "a.png     1  stamp      0.400     5.5     6.5     7.5     8.5\n"
     )
 
 
@@ -60,7 +60,9 @@ def test_detect_prints_an_object_a_file_for_machines(fake, pages, capsys):
     assert records(capsys) == [
         {
             "file": "a.png",
-            "page_size": [4, 7],
+            "page": 1,
+            "page_count": 1,
+            "page_size": [4, 1],
             "detections": [
                 {"label": "signature", "score": 0.9, "box": [10, 20, 110, 60]},
                 {"label": "stamp", "score": 0.4, "box": [5.5, 6.5, 7.5, 8.5]},
@@ -85,7 +87,10 @@ def test_a_bad_file_stops_no_other_and_is_named(fake, pages, capsys):
     (pages / "b.JPG").write_bytes(b"bad")
     assert run(fake, "detect", ".") == 1
     printed = capsys.readouterr()
-    assert printed.err == "countersign: b.JPG: image: 3 bytes, no image\n"
+    assert printed.err.splitlines() == [
+        "countersign: notes.txt: skipped, no image",
+        "countersign: b.JPG: image: 3 bytes, no image",
+    ]
     assert "a.png" in printed.out
     assert "c.tiff" in printed.out
 
@@ -95,13 +100,13 @@ def test_a_bad_file_has_its_object_too(fake, pages, capsys):
     assert run(fake, "detect", "--json", "a.png", "b.JPG") == 1
     bad, good = records(capsys)
     assert bad == {"file": "a.png", "error": "image: 3 bytes, no image"}
-    assert good["page_size"] == [3, 7]
+    assert good["page_size"] == [3, 1]
 
 
 def test_a_name_in_another_encoding_is_printed_escaped(fake, pages):
-    with open(b"\xff.png", "wb") as file:
+    with open(b"nested/\xff.png", "wb") as file:
         file.write(b"1")
-    process = start(fake, "detect", ".")
+    process = start(fake, "detect", "nested")
     table, errors = process.communicate()
     assert (process.returncode, errors) == (0, "")
     assert "\\udcff.png " in table
@@ -112,11 +117,52 @@ def test_what_gives_no_image_is_an_error_by_name(fake, pages, capsys):
     assert run(fake, "detect", "--json", "empty", "gone.jpg", "a.png") == 1
     printed = capsys.readouterr()
     assert printed.err.splitlines() == [
-        "countersign: empty: no image in this folder (.jpg .jpeg .png .tif .tiff .webp .bmp)",
-        "countersign: gone.jpg: no such file or folder",
+        "countersign: empty: no image in this folder (.jpg .jpeg .jfif .png .tif .tiff .webp .bmp)",
+        "countersign: gone.jpg: No such file or directory",
+        "countersign: 2 not read, 0 skipped",
     ]
     files = [json.loads(line)["file"] for line in printed.out.splitlines()]
     assert files == ["empty", "gone.jpg", "a.png"]
+
+
+def test_every_page_of_a_file_is_asked_about(fake, pages, capsys):
+    (pages / "b.JPG").write_bytes(b"3 pages")
+    assert run(fake, "detect", "--json", ".") == 0
+    found = [(each["file"], each["page"], each["page_count"]) for each in records(capsys)]
+    assert found == [
+        ("a.png", 1, 1),
+        ("b.JPG", 1, 3),
+        ("b.JPG", 2, 3),
+        ("b.JPG", 3, 3),
+        ("nested/c.tiff", 1, 1),
+    ]
+
+
+def test_a_page_that_fails_is_named_and_stops_no_other(fake, pages, capsys):
+    (pages / "b.JPG").write_bytes(b"3 pages")
+    fake.script = ["", "refused"]
+    assert run(fake, "detect", "--json", "--concurrency", "1", "b.JPG") == 1
+    printed = capsys.readouterr()
+    assert printed.err == "countersign: b.JPG, page 2: image: 3 bytes, no image\n"
+    found = [json.loads(line) for line in printed.out.splitlines()]
+    assert [each["page"] for each in found] == [1, 2, 3]
+    assert found[1] == {"file": "b.JPG", "page": 2, "error": "image: 3 bytes, no image"}
+
+
+def test_standard_input_is_a_file(fake, pages):
+    process = start(fake, "detect", "--json", "-", stdin=subprocess.PIPE, text=False)
+    printed, errors = process.communicate(b"3 pages")
+    assert (process.returncode, errors) == (0, b"")
+    found = [json.loads(line) for line in printed.splitlines()]
+    assert [(each["file"], each["page"]) for each in found] == [("-", 1), ("-", 2), ("-", 3)]
+
+
+def test_a_full_disk_is_one_line(fake, pages):
+    with open("/dev/full", "w") as full:
+        process = start(fake, "detect", "a.png", "b.JPG", stdout=full)
+        _, errors = process.communicate()
+    assert errors == "countersign: standard output: No space left on device\n"
+    assert process.returncode == 1
 
 
 @pytest.mark.parametrize(
@@ -157,9 +203,27 @@ def test_wrong_options_end_with_2_before_anything_is_sent(fake, pages, options, 
 
 
 def test_a_wrong_address_ends_with_2_and_one_line(pages, capsys):
-    assert main(["detect", "a.png", "--url", "http://127.0.0.1:8000"]) == 2
-    expected = "countersign: url: 'http://127.0.0.1:8000', expected host:port"
+    assert main(["detect", "a.png", "--url", "ftp://127.0.0.1"]) == 2
+    expected = "countersign: url: 'ftp://127.0.0.1', expected [grpc|grpcs|http|https://]HOST"
     assert capsys.readouterr().err.startswith(expected)
+
+
+def test_the_protocol_may_stand_in_the_url(fake, pages):
+    assert main(["detect", "a.png", "--url", f"{fake.protocol}://{fake.url}"]) == 0
+
+
+def test_a_key_comes_from_a_file_and_is_never_printed(fake, pages, capsys):
+    (pages / "key").write_text("secret-key\n")
+    fake.script = ["restricted"]
+    assert run(fake, "detect", "a.png", "--key-file", "key") == 1
+    assert fake.asked[0].headers["authorization"] == "Bearer secret-key"
+    (pages / "key").write_text("secret key")
+    assert run(fake, "detect", "a.png", "--key-file", "key") == 2
+    assert run(fake, "detect", "a.png", "--key-file", "gone") == 2
+    printed = capsys.readouterr()
+    assert "secret" not in printed.out + printed.err
+    assert "key: no key, expected one word" in printed.err
+    assert "gone" in printed.err
 
 
 def test_the_address_may_come_from_the_environment(fake, pages, monkeypatch):
@@ -169,7 +233,7 @@ def test_the_address_may_come_from_the_environment(fake, pages, monkeypatch):
 
 
 def test_headers_and_certificates_can_be_given(encrypted, certificate, pages):
-    tls = ["--ca", certificate.pem, "--cert", certificate.pem, "--key", certificate.key]
+    tls = ["--ca", certificate.pem, "--cert", certificate.pem, "--cert-key", certificate.key]
     assert run(encrypted, "detect", "a.png", *tls, "--header", "x-secret=a=b") == 0
     assert encrypted.asked[0].headers["x-secret"] == "a=b"
 
@@ -182,7 +246,8 @@ def test_a_deadline_can_be_given(fake, pages, capsys):
 
 def test_a_server_that_is_gone_is_said_once_and_asked_no_more(fake, pages, capsys):
     fake.script = ["unavailable"] * 99
-    assert run(fake, "detect", "--json", "--concurrency", "1", ".") == 1
+    options = ["--json", "--concurrency", "1", "--timeout", "0.01"]
+    assert run(fake, "detect", *options, "a.png", "b.JPG", "nested") == 1
     printed = capsys.readouterr()
     assert printed.err.splitlines() == [
         f"countersign: a.png: {fake.url}: server is stopping",
@@ -195,18 +260,26 @@ def test_a_server_that_is_gone_is_said_once_and_asked_no_more(fake, pages, capsy
 
 def test_a_server_closed_to_this_client_is_said_once(fake, pages, capsys):
     fake.script = ["restricted"] * 99
-    assert run(fake, "detect", ".") == 1
+    assert run(fake, "detect", "a.png", "b.JPG", "nested") == 1
     assert len(capsys.readouterr().err.splitlines()) == 2
 
 
+def test_a_server_that_is_away_is_said_before_the_deadline(fake, pages, capsys):
+    fake.script = ["unavailable"] * 5  # pauses of 0.05 to 1.6 s
+    assert run(fake, "detect", "a.png") == 0
+    printed = capsys.readouterr()
+    (line,) = printed.err.splitlines()
+    assert line.startswith(f"countersign: waiting: {fake.url}: server is stopping; next attempt")
+    assert "signature" in printed.out
+
+
 def test_read_prints_a_table(fake, pages, capsys):
-    fake.min_confidence = "0.7"
     assert run(fake, "read", "a.png") == 0
     assert capsys.readouterr().out == "file   text       confidence\na.png  123456         0.8000\n"
 
 
-def test_read_does_not_show_digits_below_the_operating_point(fake, pages, capsys):
-    fake.min_confidence = "0.9"
+def test_read_does_not_show_digits_that_are_not_certain(fake, pages, capsys):
+    fake.certain = False
     assert run(fake, "read", "a.png") == 0
     assert capsys.readouterr().out.splitlines()[1] == "a.png  uncertain      0.8000"
 
@@ -221,6 +294,7 @@ def test_read_takes_a_threshold_of_the_callers_own(fake, pages, capsys, threshol
             "confidence": 0.8,
             "digit_confidence": [0.99, 0.98, 0.97, 0.96, 0.95, 0.94],
             "certain": certain,
+            "threshold": float(threshold),
         }
     ]
 
@@ -240,6 +314,24 @@ def test_annotate_draws_every_page_even_of_equal_names(fake, scans):
     drawn = {str(path.relative_to(scans)) for path in scans.glob("drawn/**/*.*")}
     assert drawn == {"drawn/one/page.jpg", "drawn/two/page.jpg", "drawn/two/page.png.jpg"}
     assert Image.open(scans / "drawn/two/page.png.jpg").size == (90, 60)
+
+
+def test_annotate_draws_every_page_of_a_file(scans, fake):
+    pages = [Image.new("L", (90, 60 + number), "white") for number in range(3)]
+    pages[0].save(scans / "3 pages.tif", save_all=True, append_images=pages[1:])
+    content = (scans / "3 pages.tif").read_bytes()
+    fake.page_counts[content] = 3
+    assert run(fake, "detect", "3 pages.tif", "--annotate", "drawn") == 0
+    drawn = {path.name: Image.open(path).size for path in scans.glob("drawn/*")}
+    assert drawn == {f"3 pages.tif.{n + 1}.jpg": (90, 60 + n) for n in range(3)}
+
+
+def test_annotate_keeps_pictures_of_like_names_apart(fake, scans):
+    for name in ("a.png", "a.png.jpg"):
+        Image.new("RGB", (90, 60), "white").save(scans / "one" / name)
+    assert run(fake, "detect", "one", "--annotate", "drawn") == 0
+    drawn = {path.name for path in scans.glob("drawn/*")}
+    assert drawn == {"a.png.jpg", "a.png.jpg.jpg", "page.jpg"}
 
 
 def test_annotate_never_replaces_a_page(fake, scans, capsys):
@@ -264,7 +356,7 @@ def test_a_page_that_cannot_be_drawn_is_named(fake, pages, capsys):
 
 def test_ctrl_c_ends_quietly(fake, pages):
     fake.script = ["", "stall"]
-    process = start(fake, "detect", ".", "--concurrency", "1")
+    process = start(fake, "detect", "a.png", "b.JPG", "nested", "--concurrency", "1")
     process.stdout.readline()  # the heading: the first page is done
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate()
@@ -273,9 +365,10 @@ def test_ctrl_c_ends_quietly(fake, pages):
 
 def test_a_reader_that_leaves_ends_it_quietly(fake, pages):
     fake.script = ["", "stall"]
-    process = start(fake, "detect", ".", "--concurrency", "1")
+    process = start(fake, "detect", "a.png", "b.JPG", "nested", "--concurrency", "1")
     process.stdout.readline()
     process.stdout.close()
+    fake.release.set()
     assert process.stderr.read() == ""
     assert process.wait() == 141
 
@@ -295,7 +388,7 @@ def terminal_output(fake, *paths):
 
 
 def test_a_terminal_shows_progress_over_several_files(fake, pages):
-    shown = terminal_output(fake, ".")
+    shown = terminal_output(fake, "a.png", "b.JPG", "nested")
     assert b"] 0/3" in shown
     assert b"[####################          ] 2/3" in shown
     assert shown.endswith(b"\r\x1b[Kend")  # taken away

@@ -35,12 +35,32 @@ def test_each_sample_captcha_is_read(client, samples, sample_captchas):
         assert client.read(samples / name).text == digits
 
 
-def test_the_operating_point_is_that_of_the_model_config(client, samples, sample_captchas):
+def test_certain_and_threshold_are_the_servers(client, samples, sample_captchas):
     config = ModelConfig()
     text_format.Parse((READER / "config.pbtxt").read_text(), config)
-    reading = client.read(samples / next(iter(sample_captchas)))
-    told = config.parameters["min_confidence"].string_value
-    assert reading.certain == (reading.confidence >= float(told) if told else None)
+    captcha = samples / next(iter(sample_captchas))
+    reading = client.read(captcha)
+    expected = float(config.parameters["min_confidence"].string_value)
+    assert reading.threshold == pytest.approx(expected)
+    assert reading.certain is (reading.confidence >= expected)
+    assert client.read(captcha, min_confidence=1).certain is False
+
+
+def test_every_page_of_a_tiff_is_answered(client, samples, sample_pages, tmp_path):
+    """The sample page between two blank ones of other sizes."""
+    with Image.open(samples / next(iter(sample_pages))) as image:
+        page = image.convert("RGB")
+    blank = [Image.new("RGB", size, "white") for size in ((300, 400), (500, 200))]
+    file = tmp_path / "pages.tif"
+    blank[0].save(file, save_all=True, append_images=[page, blank[1]])
+    pages = list(client.detect_pages(file))
+    assert [each.page_size for each in pages] == [(300, 400), page.size, (500, 200)]
+    assert [(each.page, each.page_count) for each in pages] == [(1, 3), (2, 3), (3, 3)]
+    assert [len(each) > 0 for each in pages] == [False, True, False]
+    alone = client.detect(file, page=2)
+    np.testing.assert_array_equal(alone.boxes, pages[1].boxes)
+    with pytest.raises(Refused, match="page: 4"):
+        client.detect(file, page=4)
 
 
 def test_models_are_those_of_the_repository_with_its_operating_points(server, client):

@@ -1,17 +1,15 @@
-"""Requests as tritonclient takes them, and records of replies."""
+"""Settings become request parameters, replies become records."""
 
 import numpy as np
 import pytest
-import tritonclient.grpc
-import tritonclient.http
 
 from countersign import Detection, Detections, Refused
-from countersign.messages import detect_arguments, to_detections, to_reading
+from countersign.messages import detect_parameters, to_detections, to_reading
 
 
 class Reply(dict):
     def as_numpy(self, name):
-        return self[name]
+        return self.get(name)
 
 
 PAGE = Reply(
@@ -19,15 +17,17 @@ PAGE = Reply(
     scores=np.array([0.75, 0.5], np.float32),
     labels=np.array([b"stamp", b"signature"], np.object_),
     page_size=np.array([1240, 1754], np.int32),
+    page_count=np.array([5], np.int32),
 )
 CAPTCHA = Reply(
     text=np.array([b"012345"], np.object_),
     confidence=np.array([0.75], np.float32),
     digit_confidence=np.array([1, 1, 1, 1, 1, 0.75], np.float32),
+    certain=np.array([True]),
+    threshold=np.array([0.5], np.float32),
 )
 
 
-@pytest.mark.parametrize("triton", [tritonclient.grpc, tritonclient.http], ids=["grpc", "http"])
 @pytest.mark.parametrize(
     ("settings", "parameters"),
     [
@@ -38,12 +38,12 @@ CAPTCHA = Reply(
         ({"confidence": np.float32(0.5), "iou": np.float64(0.25)},
          {"confidence": 0.5, "iou": 0.25}),
         ({"max_detections": np.int64(3)}, {"max_detections": 3}),
+        ({"page": np.int64(2)}, {"page": 2}),
+        ({"operating_point": "review"}, {"operating_point": "review"}),
     ],
 )  # fmt: skip
-def test_settings_become_parameters_of_the_types_that_the_server_takes(
-    triton, settings, parameters
-):
-    sent = detect_arguments(triton, b"image", **settings)["parameters"]
+def test_settings_become_parameters_of_the_types_that_the_server_takes(settings, parameters):
+    sent = detect_parameters(**settings)
     assert sent == parameters
     assert [type(value) for value in sent.values()] == [type(v) for v in parameters.values()]
 
@@ -55,16 +55,18 @@ def test_settings_become_parameters_of_the_types_that_the_server_takes(
         ({"confidence": {"stamp": None}}, "confidence of stamp: None, expected a number"),
         ({"iou": [0.5]}, r"iou: \[0.5\], expected a number"),
         ({"max_detections": 2.5}, "max_detections: 2.5, expected a whole number"),
+        ({"page": None}, "page: None, expected a whole number"),
+        ({"operating_point": "high"}, "operating_point: 'high', expected accept or review"),
     ],
 )
 def test_settings_of_other_types_are_refused_by_name(settings, reason):
     with pytest.raises(Refused, match=reason):
-        detect_arguments(tritonclient.grpc, b"image", **settings)
+        detect_parameters(**settings)
 
 
 def test_a_page_reply_becomes_detections():
-    detections = to_detections(PAGE)
-    assert detections.page_size == (1240, 1754)
+    detections = to_detections(PAGE, 2)
+    assert (detections.page_size, detections.page, detections.page_count) == ((1240, 1754), 2, 5)
     assert detections.labels == ("stamp", "signature")
     assert len(detections) == 2
     assert list(detections) == [
@@ -73,18 +75,46 @@ def test_a_page_reply_becomes_detections():
     ]
 
 
+def test_a_server_that_does_not_count_pages_still_answers():
+    older = Reply({name: value for name, value in PAGE.items() if name != "page_count"})
+    assert to_detections(older, 1).page_count == 1
+
+
+def test_a_model_of_another_kind_is_refused_by_name():
+    with pytest.raises(Refused, match="model: its reply has no page_size"):
+        to_detections(CAPTCHA, 1)
+
+
 def test_no_detection_is_an_empty_record():
     nothing = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32), (), (10, 10))
     assert list(nothing) == []
 
 
-@pytest.mark.parametrize(("min_confidence", "certain"), [(0.75, True), (0.76, False), (None, None)])
-def test_a_reading_is_certain_from_the_operating_point_on(min_confidence, certain):
-    assert to_reading(CAPTCHA, min_confidence).certain is certain
-
-
 def test_a_captcha_reply_becomes_a_reading():
-    reading = to_reading(CAPTCHA, None)
-    assert reading.text == "012345"
-    assert reading.confidence == 0.75
+    reading = to_reading(CAPTCHA)
+    assert (reading.text, reading.confidence) == ("012345", 0.75)
     assert reading.digit_confidence == (1, 1, 1, 1, 1, 0.75)
+    assert (reading.certain, reading.threshold) == (True, 0.5)
+
+
+@pytest.mark.parametrize(("min_confidence", "certain"), [(0.75, True), (0.76, False)])
+def test_a_threshold_of_the_callers_own_replaces_the_servers(min_confidence, certain):
+    reading = to_reading(CAPTCHA, min_confidence)
+    assert (reading.certain, reading.threshold) == (certain, min_confidence)
+
+
+def test_what_the_server_rejects_in_spite_of_its_confidence_stays_uncertain():
+    rejected = Reply(CAPTCHA | {"certain": np.array([False])})
+    assert to_reading(rejected, 0.1).certain is False
+
+
+def test_what_the_server_found_too_weak_may_be_certain_enough_for_the_caller():
+    weak = Reply(CAPTCHA | {"certain": np.array([False]), "threshold": np.array([0.9])})
+    assert to_reading(weak).certain is False
+    assert to_reading(weak, 0.7).certain is True
+
+
+def test_a_server_that_does_not_say_leaves_it_open():
+    older = Reply({name: CAPTCHA[name] for name in ("text", "confidence", "digit_confidence")})
+    assert to_reading(older).certain is None
+    assert to_reading(older, 0.7).certain is True

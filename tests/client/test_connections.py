@@ -1,0 +1,162 @@
+"""Each way to the server: where it leads, what ends it, and what it survives."""
+
+import socket
+import subprocess
+import sys
+import threading
+import time
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
+
+import pytest
+
+from countersign import Client, Unavailable, over_grpc, over_http
+
+# google.rpc.Status {details: [Any {RetryInfo {retry_delay {seconds: 1 nanos: 5e8}}}]}, by hand
+RETRY_INFO = (
+    b"\x1a\x36\x0a\x28type.googleapis.com/google.rpc.RetryInfo"
+    b"\x12\x0a\x0a\x08\x08\x01\x10\x80\xca\xb5\xee\x01"
+)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "seconds"),
+    [
+        ({}, 0),
+        ({"retry-after": "7"}, 7),
+        ({"retry-after": "soon"}, 0),
+        ({"retry-after": "-7"}, 0),
+        ({"grpc-retry-pushback-ms": "250", "retry-after": "7"}, 0.25),
+        ({"grpc-status-details-bin": RETRY_INFO}, 1.5),
+        ({"grpc-status-details-bin": b"\xff"}, 0),
+    ],
+)
+def test_grpcs_metadata_say_when_to_come_again(metadata, seconds):
+    assert over_grpc.retry_after_s(list(metadata.items())) == seconds
+
+
+def test_https_headers_say_when_to_come_again():
+    assert over_http.retry_after_s({"Retry-After": "7"}) == 7
+    assert over_http.retry_after_s({"Retry-After": "soon"}) == 0
+    assert over_http.retry_after_s({}) == 0
+    date = datetime.now(timezone.utc) + timedelta(seconds=90)
+    assert 88 < over_http.retry_after_s({"Retry-After": format_datetime(date, usegmt=True)}) <= 90
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
+def test_no_proxy_of_the_environment_comes_between(serving, host, monkeypatch):
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # taken, but not listening
+        for name in ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy"):
+            for variable in (name, name.upper()):
+                proxy = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+                monkeypatch.setenv(variable, proxy)
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        bound = "[::1]" if host == "[::1]" else "127.0.0.1"
+        with serving(host=bound) as fake:
+            url = f"{host}:{fake.url.rpartition(':')[2]}"
+            with Client(url, protocol=fake.protocol, key="secret") as client:
+                assert len(client.detect(b"page", timeout_s=5)) == 2
+
+
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [("grpc", "speaks HTTP, not gRPC: name the gRPC port"), ("http", "does not speak HTTP/1")],
+)
+def test_a_port_of_the_other_protocol_is_named_at_once(request, other, reason):
+    fake = request.getfixturevalue({"grpc": "fake_http", "http": "fake_grpc"}[other])
+    start = time.monotonic()
+    with Client(fake.url, protocol=other) as client, pytest.raises(Unavailable, match=reason):
+        client.detect(b"page")
+    assert time.monotonic() - start < 10  # of 30 s
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_nobody_listening_is_unavailable(protocol):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # taken, but not listening
+        url = f"127.0.0.1:{unused.getsockname()[1]}"
+        with Client(url, protocol=protocol) as client, pytest.raises(Unavailable, match=url):
+            client.detect(b"page", timeout_s=0.3)
+
+
+def test_a_restart_of_the_server_loses_no_page(serving):
+    with serving() as first:
+        client = Client(first.url, protocol=first.protocol)
+        answers = client.detect_many([b"slow"] * 12, concurrency=2)
+        found = [next(answers)]
+    host, _, port = first.url.rpartition(":")
+    back = threading.Event()
+
+    def restarted():
+        time.sleep(1)
+        with serving(host=host, port=int(port)):
+            back.wait(20)
+
+    thread = threading.Thread(target=restarted)
+    thread.start()
+    try:
+        found += answers
+    finally:
+        back.set()
+        thread.join()
+        client.close()
+    assert [type(each).__name__ for each in found] == ["Detections"] * 12
+
+
+FORKS = """
+import os, sys, threading
+from countersign import Client, CountersignError
+url, protocol = sys.argv[1:]
+client = Client(url, protocol=protocol)
+client.detect(b"page")
+busy = threading.Thread(target=client.detect, args=(b"busy",), daemon=True)
+busy.start()
+for attempt in range(2):
+    child = os.fork()
+    if not child:
+        try:
+            print(len(client.detect(b"page", timeout_s=5)), flush=True)
+            client.close()
+        except CountersignError as error:
+            print(error, flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+print(len(client.detect(b"page")), flush=True)
+"""
+
+
+def test_a_fork_leaves_both_processes_with_a_client(fake):
+    """One call is under way in another thread while the process forks."""
+    fake.script = ["", "stall"]
+    printed = subprocess.run(
+        [sys.executable, "-c", FORKS, fake.url, fake.protocol],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert printed.stdout.split() == ["2"] * 3, printed
+
+
+def test_an_interrupted_call_ends_the_servers_work(fake):
+    """Ctrl-C while a blocking call waits."""
+    fake.script = ["stall"]
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from countersign import Client; import time\n"
+        "client = Client(sys.argv[1], protocol=sys.argv[2])\n"
+        "try: client.detect(b'page')\n"
+        "except KeyboardInterrupt: print('interrupted', flush=True)\n"
+        "time.sleep(30)"
+    )
+    command = [sys.executable, "-c", code, fake.url, fake.protocol]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    try:
+        assert fake.stalled.acquire(timeout=20)
+        process.send_signal(2)
+        assert process.stdout.readline() == b"interrupted\n"
+        assert fake.abandoned.acquire(timeout=5)
+    finally:
+        process.kill()
+        process.communicate()
