@@ -74,6 +74,7 @@ $(VENV)/python:
 $(VENV)/serve: requirements/serve.txt requirements/triton.txt client/pyproject.toml | $(VENV)/python
 	$(PIP) install -r requirements/serve.txt -e './client[draw]'
 	$(PIP) install --no-deps -r requirements/triton.txt
+	ln -sf "$(CURDIR)/server/countersign-keys" $(VENV)/bin/
 	@touch $@
 
 # uv, since pip may pair torch and torchvision of different builds, and cannot override a dependency

@@ -13,6 +13,7 @@ cd "$(dirname "$0")/.."
 START_LIMIT_S=120
 url=127.0.0.1:${COUNTERSIGN_HTTP_PORT:-8000}
 ports=(
+  --env COUNTERSIGN_ALLOW_ANYONE=1 # to listen on all interfaces, as the image does
   --env "COUNTERSIGN_HTTP_PORT=${COUNTERSIGN_HTTP_PORT:-8000}"
   --env "COUNTERSIGN_GRPC_PORT=${COUNTERSIGN_GRPC_PORT:-8001}"
   --env "COUNTERSIGN_METRICS_PORT=${COUNTERSIGN_METRICS_PORT:-8002}"
@@ -54,7 +55,7 @@ began=$SECONDS
 # shellcheck disable=SC2016  # the container's shell expands it
 buildah run --isolation chroot --network host "${ports[@]}" "$container" -- \
   sh -c 'id; exec 4<&0; { read -r _ <&4; kill -TERM $$; } & exec python -m server' <"$work/stop" 3>&- &
-until python3 -m server.readiness --url "$url" 2>"$work/log"; do
+until python3 -m server ready --url "$url" 2>"$work/log"; do
   if [ $((SECONDS - began)) -gt $START_LIMIT_S ] || ! kill -0 $! 2>/dev/null; then
     cat "$work/log" >&2
     exit 1

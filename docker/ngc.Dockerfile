@@ -34,10 +34,9 @@ RUN python3 -m venv /opt/venv \
  && /opt/venv/bin/pip install --no-cache-dir -r /tmp/steps.txt
 COPY server server
 COPY model_repository model_repository
-RUN chmod -R a+rX .
+RUN chmod -R a+rX . && ln -s /countersign/server/countersign-keys /opt/venv/bin/
 USER 1000:1000
 EXPOSE 8000 8001 8002
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=30s --timeout=30s --start-period=2m \
-  CMD python -m server.readiness --url "127.0.0.1:${COUNTERSIGN_HTTP_PORT:-8000}"
+HEALTHCHECK --interval=30s --timeout=30s --start-period=2m CMD python -m server ready
 ENTRYPOINT ["python", "-m", "server"]

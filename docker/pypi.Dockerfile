@@ -1,6 +1,7 @@
 # countersign on the Triton from PyPI, from the repository root:
 #   docker build -f docker/pypi.Dockerfile -t countersign .
-#   docker run --rm --shm-size=1g -p 127.0.0.1:8000:8000 -p 127.0.0.1:8001:8001 countersign
+#   docker run --rm --shm-size=1g -p 127.0.0.1:8000:8000 -p 127.0.0.1:8001:8001 \
+#     -e COUNTERSIGN_ALLOW_ANYONE=1 countersign    # or -v keys.json:... -e COUNTERSIGN_KEYS=...
 # Any base with Python 3.10 to 3.12, its shared library, venv and glibc >= 2.35 will do.
 ARG BASE=docker.io/library/python:3.11-slim-bookworm
 
@@ -28,7 +29,7 @@ COPY backends /countersign/backends
 COPY server /countersign/server
 COPY model_repository /countersign/model_repository
 # exported or checked out under a strict umask, they are still read by the image's user
-RUN chmod -R a+rX /countersign
+RUN chmod -R a+rX /countersign && ln -s /countersign/server/countersign-keys /opt/venv/bin/
 
 FROM ${BASE}
 ENV PATH=/opt/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 COUNTERSIGN_HOST=0.0.0.0
@@ -38,6 +39,5 @@ COPY --from=build /countersign /countersign
 USER 1000:1000
 EXPOSE 8000 8001 8002
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=30s --timeout=30s --start-period=2m \
-  CMD python -m server.readiness --url "127.0.0.1:${COUNTERSIGN_HTTP_PORT:-8000}"
+HEALTHCHECK --interval=30s --timeout=30s --start-period=2m CMD python -m server ready
 ENTRYPOINT ["python", "-m", "server"]

@@ -1,4 +1,8 @@
-"""`python -m server`: serves the model repository in the foreground until SIGTERM or Ctrl-C."""
+"""`python -m server` serves the model repository in the foreground until SIGTERM or Ctrl-C.
+
+`python -m server ready` asks a running one whether it is well; `python -m server keys` says who may
+ask it.
+"""
 
 import signal
 import sys
@@ -7,20 +11,25 @@ from contextlib import suppress
 from threading import Event
 from typing import TextIO
 
+from server import keys, readiness
 from server.cores import Plan
 from server.readiness import Broken, NotReady, Wrong
 from server.server import Server
 from server.settings import ServerError, parse
 
+OTHERS = {"ready": readiness.main, "keys": keys.main}
 WATCH_INTERVAL_S = 5
 SILENCE_S = 120  # without an answer to a sample, after which the server is held to be stuck
 
 
 def main(argv: list[str] | None = None) -> int:
     """Serves until told to stop. Exit status 0 after a stop, 1 if the server failed."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv and argv[0] in OTHERS:
+        return OTHERS[argv[0]](argv[1:])
     asked = Event()
     try:
-        server = Server(parse(sys.argv[1:] if argv is None else argv), lambda: _stop_if(asked))
+        server = Server(parse(argv), lambda: _stop_if(asked))
 
         def stop(*_):
             if asked.is_set():  # asked twice: do not wait for requests in flight

@@ -1,22 +1,22 @@
 """The front: Envoy before tritonserver, and what it is told to do.
 
-It listens on the public ports, reads whole requests, looks at each one (front.lua), bounds them in
-size, time and number, and sends on what is left through sockets that only this user reaches.
+It listens on the public ports, reads whole requests, looks at each one (lua/look.lua), bounds them
+in size, time and number, and sends on what is left through sockets that only this user reaches.
 """
 
 import ipaddress
-import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from server.cores import Plan
+from server.keys import Key
 from server.repository import OTHER
 from server.settings import ServerError, Settings
 
-LOOK = Path(__file__).with_suffix(".lua")
+LUA = Path(__file__).parent / "lua"
 MAY = {"detector": "detect", "reader": "read", OTHER: "detect"}  # what asking a kind takes
 BODY_SPARE = 2**16  # bytes of a request beside its image
 HEADERS_KIB = 16
@@ -30,6 +30,8 @@ UPLOAD_S = 60  # for a whole request
 ANSWER_S = 60  # for Triton's answer
 HEAP_MIB = 1024  # above which the largest uploads are dropped
 RETRY_MS = 200  # after which a client that was refused may come again
+SOCKETS = {"http": "http.sock", "grpc": "grpc.sock:1"}  # tritonserver's
+KEY_CLUSTER = "x-countersign-cluster"  # lua/look.lua's word for where a key's requests go
 NAME = "[A-Za-z0-9_.-]+"
 SERVICE = r"/inference\.GRPCInferenceService"
 HEALTH_CALLS = "ServerLive|ServerReady|ModelReady"
@@ -63,7 +65,14 @@ def configuration(settings: Settings, ensembles: Mapping[str, str]) -> Config:
 
     Paths in it are relative to the folder that Envoy and tritonserver share.
     """
+    watched: Config = (
+        {"dynamic_resources": {"cds_config": {"path_config_source": {"path": "./clusters.json"}}}}
+        if settings.keys
+        else {}
+    )
     return {
+        "node": {"id": "front", "cluster": "countersign"},
+        **watched,
         "admin": {"address": pipe("admin.sock")},
         "static_resources": {
             "listeners": [
@@ -76,10 +85,10 @@ def configuration(settings: Settings, ensembles: Mapping[str, str]) -> Config:
                 listener("metrics", settings, [settings.metrics_port], metrics_manager()),
             ],
             "clusters": [
-                cluster("http", "http.sock"),
-                cluster("grpc", "grpc.sock:1", http2=True),
+                *(cluster(name, path, name == "grpc") for name, path in SOCKETS.items()),
                 cluster("metrics", "metrics.sock"),
                 cluster("admin", "admin.sock"),
+                cluster("keys", "keys.sock"),
             ],
         },
         "overload_manager": overload_manager(),
@@ -107,7 +116,7 @@ def addresses(host: str, port: int) -> list[Config]:
 
 
 def listener(name: str, settings: Settings, ports: list[int], manager: Config) -> Config:
-    """A listener on each of `ports`, of the settings' host."""
+    """A listener on each of `ports`, of the settings' host, with TLS if they have a certificate."""
     first, *others = [one for port in ports for one in addresses(settings.host, port)]
     return {
         "name": name,
@@ -116,9 +125,53 @@ def listener(name: str, settings: Settings, ports: list[int], manager: Config) -
         "enable_reuse_port": False,  # else a second server shares the port without a word
         "per_connection_buffer_limit_bytes": WINDOW,
         "filter_chains": [
-            {"filters": [{"name": "manager", "typed_config": manager}]},
+            {"filters": [{"name": "manager", "typed_config": manager}], **encryption(settings)},
         ],
     }
+
+
+def encryption(settings: Settings) -> Config:
+    """TLS of both protocols, by files that certificates() are written to; {} for none."""
+    if settings.tls_cert is None:
+        return {}
+    common: Config = {
+        "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
+        "alpn_protocols": ["h2", "http/1.1"],
+        "tls_certificate_sds_secret_configs": [secret("certificate")],
+    }
+    if settings.tls_client_ca:
+        common["validation_context_sds_secret_config"] = secret("clients")
+    context = typed(
+        "extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+        common_tls_context=common,
+        require_client_certificate=settings.tls_client_ca is not None,
+    )
+    return {
+        "transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": context},
+        "transport_socket_connect_timeout": f"{HEADERS_S}s",
+    }
+
+
+def secret(name: str) -> Config:
+    """Where the secret of that name of certificates() stands."""
+    source = {"path_config_source": {"path": f"./{name}.json"}, "resource_api_version": "V3"}
+    return {"name": name, "sds_config": source}
+
+
+def certificates(settings: Settings) -> list[Config]:
+    """The settings' PEM files, as Envoy takes them, each for a file of its name; raises OSError."""
+    kind = "extensions.transport_sockets.tls.v3.Secret"
+    assert settings.tls_cert
+    assert settings.tls_key
+    own = {
+        "certificate_chain": {"inline_string": settings.tls_cert.read_text()},
+        "private_key": {"inline_string": settings.tls_key.read_text()},
+    }
+    found = [typed(kind, name="certificate", tls_certificate=own)]
+    if settings.tls_client_ca:
+        trusted = {"trusted_ca": {"inline_string": settings.tls_client_ca.read_text()}}
+        found.append(typed(kind, name="clients", validation_context=trusted))
+    return found
 
 
 def http_manager(name: str, routes: list[Config], filters: list[Config], limit: int) -> Config:
@@ -177,17 +230,18 @@ def router() -> Config:
 
 
 def local_replies(limit: int) -> Config:
-    """Envoy's own refusals, and front.lua's, in Triton's form; `limit` is a body's, in bytes."""
+    """Envoy's own refusals, and lua/look.lua's, in Triton's form; `limit` is a body's, in bytes."""
     grpc = {
         "header_filter": {
             "header": {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
         }
     }
     plain, large = "%LOCAL_REPLY_BODY%", f"%LOCAL_REPLY_BODY%, limit {limit} bytes"
+    message = f"message larger than max: {large}"  # gRPC's own words, for its clients
     exhausted = [header("grpc-status", "8")]
     return {
         "mappers": [
-            reply(large, [status(413), grpc], exhausted),
+            reply(message, [status(413), grpc], exhausted),
             reply(plain, [status(503), grpc], [header("grpc-retry-pushback-ms", str(RETRY_MS))]),
             reply(plain, [status(0, "GE"), grpc]),
             reply(in_json(large), [status(413)]),
@@ -228,27 +282,39 @@ def header(name: str, value: str) -> Config:
 
 
 def front_manager(settings: Settings, ensembles: Mapping[str, str]) -> Config:
-    """What passes: see routes(); how it is looked at: see front.lua."""
+    """What passes: see routes(); how it is looked at: see lua/look.lua."""
     return http_manager(
         "front",
-        routes(),
-        [look(settings, ensembles), only_looked_at(), crowd(Plan(settings.threads).in_flight)],
+        routes(settings.keys is not None),
+        [
+            *([script("keys")] if settings.keys else []),
+            look(settings, ensembles),
+            only_looked_at(),
+            crowd(Plan(settings.threads).in_flight),
+        ],
         body_max(settings),
     )
 
 
-def look(settings: Settings, ensembles: Mapping[str, str]) -> Config:
-    """The Lua filter that reads every request."""
-    names = ", ".join(f"[{json.dumps(name)}] = '{MAY[kind]}'" for name, kind in ensembles.items())
-    head = (
-        f"SETTINGS = {{ ensembles = {{ {names} }}, names = {json.dumps(', '.join(ensembles))}, "
-        f"body_max = {body_max(settings)}, keys = false }}\n"
-    )
-    code = {"inline_string": head + LOOK.read_text()}
+def script(name: str, head: str = "") -> Config:
+    """The filter of a Lua script, with `head` and what all scripts share before it."""
+    parts = [head, (LUA / "refusal.lua").read_text(), (LUA / f"{name}.lua").read_text()]
+    code = {"inline_string": "\n".join(parts)}
     return {
-        "name": "envoy.filters.http.lua",
+        "name": name,
         "typed_config": typed("extensions.filters.http.lua.v3.Lua", default_source_code=code),
     }
+
+
+def look(settings: Settings, ensembles: Mapping[str, str]) -> Config:
+    """The filter that reads every request."""
+    names = ", ".join(f"['{name}'] = '{MAY[kind]}'" for name, kind in ensembles.items())
+    shown = ", ".join(ensembles)
+    head = (
+        f"local SETTINGS = {{ ensembles = {{ {names} }}, names = '{shown}', "
+        f"body_max = {body_max(settings)} }}"
+    )
+    return script("look", head)
 
 
 def only_looked_at() -> Config:
@@ -299,10 +365,10 @@ def crowd(in_flight: int) -> Config:
     }
 
 
-def routes() -> list[Config]:
+def routes(keys: bool) -> list[Config]:
     """Inference, health, metadata and statistics, and nothing else."""
     version = r"(/versions/\d{1,9})?"
-    return [
+    known = [
         route("grpc_infer", "POST", f"{SERVICE}/ModelInfer", infers=True),
         route("grpc_health", "POST", r"/grpc\.health\.v1\.Health/Check"),
         route("grpc_health", "POST", f"{SERVICE}/({HEALTH_CALLS})"),
@@ -311,6 +377,10 @@ def routes() -> list[Config]:
         route("generate", "POST", f"/v2/models/{NAME}{version}/generate", infers=True),
         route("health", "GET", f"/v2/health/(live|ready)|/v2/models/{NAME}{version}/ready"),
         route("read", "GET", f"/v2|/v2/models/stats|/v2/models/{NAME}{version}(/config|/stats)?"),
+    ]
+    return [
+        *(of_a_key(each) for each in known if keys),
+        *known,
         {
             "match": {"prefix": "/"},
             "direct_response": {"status": 404, "body": {"inline_string": "no such path"}},
@@ -325,7 +395,9 @@ def route(kind: str, method: str, path: str, infers: bool = False) -> Config:
             "safe_regex": {"regex": path},
             "headers": [{"name": ":method", "string_match": {"exact": method}}],
         },
-        "metadata": {"filter_metadata": {"envoy.filters.http.lua": {"kind": kind}}},
+        "metadata": {
+            "filter_metadata": {name: {"kind": kind, "infers": infers} for name in ("keys", "look")}
+        },
         "route": {
             "cluster": "grpc" if kind.startswith("grpc") else "http",
             "host_rewrite_literal": "triton",
@@ -338,6 +410,29 @@ def route(kind: str, method: str, path: str, infers: bool = False) -> Config:
         },
         **({} if infers else {"typed_per_filter_config": {CROWD: disabled()}}),
     }
+
+
+def of_a_key(route: Config) -> Config:
+    """`route` to the cluster that lua/look.lua names, which bounds what a key has under way."""
+    named = {"name": KEY_CLUSTER, "present_match": True}
+    leads = {name: value for name, value in route["route"].items() if name != "cluster"}
+    return route | {
+        "match": route["match"] | {"headers": [*route["match"]["headers"], named]},
+        "route": leads | {"cluster_header": KEY_CLUSTER},
+    }
+
+
+def key_clusters(keys: Iterable[Key]) -> list[Config]:
+    """For each key with a bound one of each protocol, as lua/look.lua names them."""
+    return [
+        typed(
+            "config.cluster.v3.Cluster",
+            **cluster(f"{name}/{key.name}", path, name == "grpc", key.at_once),
+        )
+        for key in keys
+        if key.at_once
+        for name, path in SOCKETS.items()
+    ]
 
 
 def disabled() -> Config:
@@ -368,10 +463,10 @@ def rewrite(path: str) -> Config:
     return {"pattern": {"regex": ".*"}, "substitution": path}
 
 
-def cluster(name: str, path: str, http2: bool = False) -> Config:
-    """Triton's endpoint behind a socket; the front has bounded what goes there."""
+def cluster(name: str, path: str, http2: bool = False, most: int = CONNECTIONS) -> Config:
+    """Triton's endpoint behind a socket, with at most `most` requests under way."""
     protocol: Config = {"http2_protocol_options" if http2 else "http_protocol_options": {}}
-    many = {"max_connections": CONNECTIONS, "max_requests": CONNECTIONS}
+    many = {"max_connections": CONNECTIONS, "max_pending_requests": CONNECTIONS}
     return {
         "name": name,
         "type": "STATIC",
@@ -380,7 +475,7 @@ def cluster(name: str, path: str, http2: bool = False) -> Config:
             "cluster_name": name,
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": pipe(path)}}]}],
         },
-        "circuit_breakers": {"thresholds": [many | {"max_pending_requests": CONNECTIONS}]},
+        "circuit_breakers": {"thresholds": [many | {"max_requests": most}]},
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
                 "extensions.upstreams.http.v3.HttpProtocolOptions",

@@ -1,4 +1,4 @@
-"""Asks a running server what its samples show; `python -m server.readiness` exits 0 if it knows.
+"""Asks a running server what its samples show; `python -m server ready` exits 0 if it knows.
 
 Only an inference tells health: a step whose process died keeps answering "ready". Standard library
 only, so that a container's health check costs no import of a client; no proxy of the environment
@@ -14,12 +14,14 @@ import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import gettempdir
 
 from server.repository import DETECTOR, READER, ensembles
 from server.settings import SAMPLES, Settings
 
 OVERLAP_MIN = 0.5  # intersection over union at which a box counts as found
 LISTS = {DETECTOR: "pages.json", READER: "captchas.json"}
+FOLDER = "countersign-"  # how the name of a server's temporary folder begins
 SHIPPED = {"document_detector", "captcha_reader"}  # those whose answers the samples show
 
 
@@ -167,9 +169,22 @@ def call(
     raise kind(f"{url}{path}: HTTP {reply.status} {reason}")
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m server.readiness", description=__doc__)
-    parser.add_argument("--url", default="127.0.0.1:8000", help="host:port of the HTTP endpoint")
+def sockets() -> list[str]:
+    """tritonserver's sockets of this user's running servers. Raises NotReady if there are none."""
+    folders = [path.parent for path in Path(gettempdir()).glob(f"{FOLDER}*/http.sock")]
+    if not (own := [folder for folder in folders if folder.stat().st_uid == os.getuid()]):
+        raise NotReady(f"no server of this user has its sockets in {gettempdir()}")
+    for folder in own:
+        call(f"unix:{folder}/admin.sock", "/ready", 5)
+    return [f"unix:{folder}/http.sock" for folder in own]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Asks the server that the arguments name. Exit status 0 if it is ready."""
+    parser = argparse.ArgumentParser(prog="python -m server ready", description=__doc__)
+    parser.add_argument(
+        "--url", help="host:port of the HTTP endpoint; unless given, sockets of this user's servers"
+    )
     for name, what in (
         ("repository", "the server's, whose ensembles are asked"),
         ("samples", "folder of files and what they show: pages.json, captchas.json"),
@@ -177,14 +192,11 @@ def main() -> int:
         default = os.environ.get(f"COUNTERSIGN_{name.upper()}", getattr(Settings, name))
         parser.add_argument(f"--{name}", type=Path, default=default, help=what)
     parser.add_argument("--timeout", type=float, default=5, help="seconds for each request")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     try:
-        check(args.url, args.repository, args.samples, args.timeout)
+        for url in [args.url] if args.url else sockets():
+            check(url, args.repository, args.samples, args.timeout)
     except NotReady as error:
         print(error, file=sys.stderr)
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

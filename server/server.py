@@ -8,7 +8,8 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from server import front, process, readiness
+from server import door, front, process, readiness
+from server.keys import Keys
 from server.log import Log
 from server.ports import address, check_ports, with_free_ports
 from server.repository import ensembles
@@ -58,6 +59,9 @@ class Server:
         left.
         """
         envoy = front.find_envoy()
+        keys = Keys(self.settings.keys) if self.settings.keys else None
+        door.check_certificates(self.settings)
+        check_who_may_ask(self.settings)
         self.settings = with_free_ports(self.settings)
         check_ports(self.settings)
         with ExitStack() as stack:
@@ -66,8 +70,14 @@ class Server:
             config = front.configuration(self.settings, ensembles(self.settings.repository))
             try:
                 (self.triton.folder / "front.json").write_text(json.dumps(config))
+                if keys:
+                    stack.enter_context(door.answering(keys, self.triton.folder))
+                    door.write_clusters(keys, self.triton.folder)
+                if self.settings.tls_cert:
+                    door.write_certificates(self.settings, self.triton.folder)
             except OSError as error:
                 raise ServerError(no_folder(error)) from error
+            stack.enter_context(door.watching(self.settings, keys, self.triton.folder))
             self._front = process.start(command_line(envoy), {}, self.triton.folder)
             assert self._front.stdout is not None  # it is a pipe
             stack.enter_context(self._front.stdout)
@@ -135,6 +145,17 @@ class Server:
     def kill(self) -> None:
         """Ends the server at once; stop() still has to be called."""
         self.triton.kill()
+
+
+def check_who_may_ask(settings: Settings) -> None:
+    """Raises ServerError if other machines could ask without a key or certificate unmeant."""
+    if settings.keys or settings.tls_client_ca or settings.allow_anyone:
+        return
+    if not front.is_loopback(settings.host):
+        raise ServerError(
+            f"--host: {settings.host} is open to other machines, and no key is asked for; --keys "
+            "or --tls-client-ca says who may ask, --allow-anyone that everybody may"
+        )
 
 
 def command_line(envoy: Path) -> list[str]:

@@ -54,6 +54,21 @@ class Settings:
     http_port: int = option(8000, "HTTP port; 0 takes any free one, as for the others", (0, 65535))
     grpc_port: int = option(8001, "gRPC port", (0, 65535))
     metrics_port: int = option(8002, "port of the Prometheus metrics", (0, 65535))
+    keys: Path | None = option(
+        None,
+        "file of the keys that clients need, which countersign-keys writes; unless given, whoever "
+        "reaches the server may ask",
+    )
+    allow_anyone: bool = option(
+        False, "let everybody ask who reaches --host, be it other machines, without a key"
+    )
+    tls_cert: Path | None = option(
+        None, "PEM file of the certificate, and those between it and its authority, for TLS"
+    )
+    tls_key: Path | None = option(None, "PEM file of its private key, without a passphrase")
+    tls_client_ca: Path | None = option(
+        None, "PEM file of the authorities of which clients need a certificate"
+    )
     max_image_bytes: int = option(32 * 2**20, "largest image file, in bytes", (1024, 2**30))
     max_image_pixels: int = option(
         100_000_000, "largest width x height that is decoded", (1024, 2**31 - 1)

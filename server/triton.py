@@ -24,6 +24,7 @@ from server.wheel import Installed, Wheel, find_tritonserver
 SHM = Path("/dev/shm")
 SHM_FREE_MIN = 256 * 2**20  # bytes; a stub takes 1 MiB at start, a 300 dpi page travels as pixels
 FILES_MIN = 1024  # file descriptors: Triton alone has some hundred, and one for each connection
+CLIENTS = ("COUNTERSIGN_KEY", "COUNTERSIGN_KEY_FILE")  # secrets that the server has no need of
 STEPS_EXIT_S = 10  # how long steps may take to end once no request is in flight
 
 
@@ -52,7 +53,7 @@ def private_folder() -> Iterator[Path]:
     """A temporary folder that is its user's alone; then it is gone, with the shared memory of its
     name. ServerError if there can be none."""
     try:
-        folder = Path(tempfile.mkdtemp(prefix="countersign-"))
+        folder = Path(tempfile.mkdtemp(prefix=readiness.FOLDER))
     except OSError as error:
         raise ServerError(no_folder(error)) from error
     try:
@@ -144,6 +145,8 @@ class Triton:
             stack.callback(self._log.join)
             stack.callback(process.end, self._process, 2 * STEPS_EXIT_S)
             self._wait_until_ready()
+            for segment in SHM.glob(f"{self.folder.name}*"):
+                segment.chmod(0o600)  # pages travel in it, and it was made for all to read
             self._stop = stack.pop_all()
 
     def _wait_until_ready(self) -> None:
@@ -213,8 +216,9 @@ def command_line(settings: Settings, backends: Path, prefix: str, private: bool)
 def environment(found: Wheel | Installed, settings: Settings) -> dict[str, str]:
     """What tritonserver and the stubs it starts need, over this process's own variables."""
     paths = [*map(str, found.library_path), os.environ.get("LD_LIBRARY_PATH", "")]
+    own = {name: value for name, value in os.environ.items() if name not in CLIENTS}
     return {
-        **os.environ,
+        **own,
         "PATH": f"{Path(sys.prefix) / 'bin'}:{os.environ.get('PATH', '')}",  # the stubs' Python
         "LD_LIBRARY_PATH": ":".join(filter(None, paths)),
         "COUNTERSIGN_MAX_IMAGE_BYTES": str(settings.max_image_bytes),

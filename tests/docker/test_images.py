@@ -77,7 +77,7 @@ def test_an_image_does_not_run_as_root(dockerfile):
 @both
 def test_an_image_checks_its_health_by_an_inference(dockerfile):
     command = last(dockerfile, "HEALTHCHECK").partition("CMD ")[2]
-    assert command.split()[:3] == ["python", "-m", "server.readiness"]
+    assert command.split()[:4] == ["python", "-m", "server", "ready"]
 
 
 @both

@@ -99,7 +99,7 @@ def test_nobody_listening_is_not_ready_by_url():
 
 def test_the_command_tells_by_its_exit_status(server):
     def run(url):
-        command = [sys.executable, "-m", "server.readiness", "--url", url]
+        command = [sys.executable, "-m", "server", "ready", "--url", url]
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
     assert run(server.http_url).returncode == 0

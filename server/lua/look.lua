@@ -7,7 +7,6 @@
 --   ensembles    names that may be asked -> what a key must allow for it, detect or read
 --   names        the same names, to be shown
 --   body_max     largest body, in bytes
---   keys         whether clients need a key
 --
 -- Envoy lets a request through when a script fails, so that each one that passes is marked, and
 -- the filter after this one refuses those without the mark.
@@ -20,20 +19,6 @@ local PARAMETERS = {
   confidence = true, iou = true, max_detections = true, operating_point = true, page = true,
 }
 local KNOWN = "confidence, confidence_<class>, iou, max_detections, operating_point, page"
-
--- how a refusal is told: HTTP's status and gRPC's code
-local BAD, DENIED, FORBIDDEN, ABSENT = { 400, 3 }, { 401, 16 }, { 403, 7 }, { 404, 5 }
-local LARGE, LONG_MESSAGE, TYPE = { 413, 8 }, { 400, 8 }, { 415, 12 }
-local MANY, OFF = { 429, 8 }, { 503, 14 }
-
-local function refuse(kind, ...)
-  error({ kind = kind, text = string.format(...) }, 0)
-end
-
-local function shown(text)
-  text = #text > 64 and text:sub(1, 64) .. "..." or text
-  return (text:gsub("[^\32-\126]", "?"))
-end
 
 local function check_parameter(name)
   if not (PARAMETERS[name] or name:find("^confidence_.")) then
@@ -572,57 +557,7 @@ local function check_grpc(kind, buffer, length)
 end
 
 ---------------------------------------------------------------------------------------------------
--- keys
-
-local known_keys = {} -- the sent text -> what server/keys.py said of it, for KEY_S
-local known_count = 0
-local KEY_S = 5 -- how soon a key that was taken back is refused
-local KEYS_MAX = 1000
-
-local function now()
-  return os.time()
-end
-
--- what the key of a request may do: {name, may, cluster}. Refuses others.
-local function bearer(handle, headers)
-  local sent = headers:get("authorization")
-  if not sent then
-    refuse(DENIED, "authorization: missing, expected Bearer and a key")
-  end
-  if #sent > 256 then
-    refuse(DENIED, "authorization: %d characters, expected Bearer and a key", #sent)
-  end
-  local key = known_keys[sent]
-  if key and key.until_s > now() then
-    return key
-  end
-  local told = handle:httpCall("keys",
-    { [":method"] = "GET", [":path"] = "/", [":authority"] = "keys", ["authorization"] = sent },
-    nil, 10000)
-  local status = told[":status"]
-  if status == "429" then
-    refuse(MANY, "authorization: too many unknown keys")
-  elseif status == "401" then
-    refuse(DENIED, "authorization: unknown key")
-  elseif status ~= "200" then
-    refuse(OFF, "keys cannot be looked up")
-  end
-  if known_count >= KEYS_MAX then
-    known_keys, known_count = {}, 0
-  end
-  local may = {}
-  for word in told["x-may"]:gmatch("%w+") do
-    may[word] = true
-  end
-  key = {
-    name = told["x-name"], may = may, until_s = now() + KEY_S,
-  }
-  known_keys[sent] = key
-  known_count = known_count + 1
-  return key
-end
-
----------------------------------------------------------------------------------------------------
+-- the request as a whole
 
 local KEPT = {
   [":method"] = true, [":path"] = true, [":authority"] = true, [":scheme"] = true,
@@ -670,8 +605,6 @@ local function check_request(handle)
     return -- no route leads to Triton
   end
   local headers = handle:headers()
-  local key = SETTINGS.keys and not kind:find("health$") and bearer(handle, headers)
-  headers = handle:headers()
   local told = tonumber(headers:get("content-length") or "0") or 0
   if told > SETTINGS.body_max then
     refuse(LARGE, "body: %d bytes", told) -- Envoy adds the limit
@@ -684,8 +617,9 @@ local function check_request(handle)
   headers = handle:headers()
   local model = check_body(kind, headers, buffer, buffer and buffer:length() or 0)
   local may = model and SETTINGS.ensembles[model]
-  if key and may and not key.may[may] then
-    refuse(FORBIDDEN, "key %s may not %s", key.name, may)
+  local key = handle:streamInfo():dynamicMetadata():get("countersign") -- of keys.lua
+  if key and may and not key.may:find(may, 1, true) then
+    refuse(FORBIDDEN, "key %s may not %s", key.key, may)
   end
   if kind == "generate" then
     headers:remove("inference-header-content-length")
@@ -695,8 +629,8 @@ local function check_request(handle)
     headers:replace("content-type", binary and "application/octet-stream" or "application/json")
   end
   only_known_headers(headers)
-  if key and model then
-    headers:replace(CLUSTER, (kind:find("^grpc") and "grpc/" or "http/") .. key.name)
+  if key and model and key.bounded then
+    headers:replace(CLUSTER, (kind:find("^grpc") and "grpc/" or "http/") .. key.key)
   end
   local path = headers:get(":path")
   local query = path:find("?", 1, true)
@@ -705,30 +639,11 @@ local function check_request(handle)
   end
 end
 
-local function told_http(text) -- which Envoy puts between quotes
-  return (text:gsub('["\\%c]', "?"))
-end
-
 function envoy_on_request(handle)
   local ok, failure = pcall(check_request, handle)
   if ok then
     handle:streamInfo():dynamicMetadata():set("countersign", "looked_at", true)
-    return
-  end
-  if type(failure) ~= "table" then
-    handle:logErr(tostring(failure))
-    failure = { kind = { 500, 13 }, text = "the front failed to read the request" }
-  end
-  local content_type = handle:headers():get("content-type") or ""
-  if content_type:find("^application/grpc") then
-    handle:respond({
-      [":status"] = tostring(failure.kind[1]), ["grpc-status"] = tostring(failure.kind[2]),
-    }, failure.text)
   else
-    local headers = { [":status"] = tostring(failure.kind[1]) }
-    if failure.kind == DENIED then
-      headers["www-authenticate"] = "Bearer"
-    end
-    handle:respond(headers, told_http(failure.text))
+    respond(handle, failure)
   end
 end
