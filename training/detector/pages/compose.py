@@ -37,6 +37,7 @@ STACKED = 0.4  # the same for marks in one column, as signatures in a list are
 STRAY = 0.22  # share of pages with pictures, codes or panels where they may be
 UNMARKED = 0.1  # share of pages without marks, beside those that happen to have none
 TRIES = 4  # to place a mark beside others
+FLATTEST = 5.0  # width over height of a signature, about the most that real ones have
 DATED = 0.18  # share of signatures with a date or a word beside them, by the same pen
 UNSIGNED = {
     "invoice": 0.35,
@@ -361,7 +362,7 @@ def _signature(
     short = place.initials or rng.random() < 0.05
     plan = (handwriting.initials_plan if short else handwriting.signature_plan)(hand, rng)
     upright = short or hand.style == "tall"
-    stretch = 1.0 if upright else float(rng.lognormal(0.35, 0.25))
+    stretch = 1.0 if upright else float(rng.lognormal(0.2, 0.25))
     spread = 1.0 if short else SPREAD.get(paper.kind, 1.0)
     width = place.width * spread * float(rng.lognormal(0.0 if short else 0.3, 0.3)) * unit
     tall = (
@@ -376,6 +377,9 @@ def _signature(
     for attempt in range(TRIES):
         room = (width * 0.8**attempt, tall * 0.8**attempt)
         ink = handwriting.draw(hand, plan, room, pen, stretch)
+        if ink.shape[1] > FLATTEST * ink.shape[0]:
+            stretch *= FLATTEST * ink.shape[0] / ink.shape[1]
+            ink = handwriting.draw(hand, plan, room, pen, stretch)
         if tilt:
             ink = stamps.rotated(ink, tilt)
         x = place.x * unit - ink.shape[1] / 2 + rng.normal(0, 14) * unit

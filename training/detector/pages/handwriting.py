@@ -130,8 +130,8 @@ def writer(writer_id: int) -> Writer:
         pen=float(rng.lognormal(np.log(1.35), 0.35)),
         pressure=float(rng.uniform(0.0, 0.8)),
         climb=float(rng.normal(0.04, 0.06)),
-        letters=int(rng.integers(3, 9)),
-        words=int(rng.integers(1, 4)),
+        letters=int(rng.integers(3, 8)),
+        words=int(rng.choice((1, 2, 3), p=(0.42, 0.48, 0.1))),
         paraph=str(
             rng.choice(("", "underline", "loop", "tail", "cross"), p=(0.45, 0.18, 0.1, 0.2, 0.07))
         ),
