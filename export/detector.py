@@ -441,8 +441,6 @@ def export_given(given: argparse.Namespace) -> dict:
     if given.real:
         tests["real"] = read_pages(given.real)
         tests["real, ink only"] = read_pages(given.real, ink_only=True)
-    sources = given.pages / "sources.json"  # beside generated pages
-    seed = {"seed": json.loads(sources.read_text())["seed"]} if sources.exists() else {}
     pages = {"validation": len(validation), "test": len(test)}
     return export(
         detector,
@@ -455,7 +453,7 @@ def export_given(given: argparse.Namespace) -> dict:
         given.int8,
         given.precision,
         origin={
-            "data": seed | {"folder": given.pages.name, "pages": pages},
+            "data": {"folder": given.pages.name, "pages": pages},
             "training": run_of(Path(given.checkpoint)),
             "license": detector.license,
         },

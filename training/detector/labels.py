@@ -341,13 +341,5 @@ def _singular(name: str) -> str:
     return name.lower().removesuffix("s")
 
 
-def yolo_lines(class_ids: np.ndarray, xyxy: np.ndarray, size: tuple[int, int]) -> str:
-    """One line a box: class, then centre x, centre y, width, height as shares of `size` (w, h)."""
-    centres = (xyxy[:, :2] + xyxy[:, 2:]) / 2 / size
-    sizes = (xyxy[:, 2:] - xyxy[:, :2]) / size
-    rows = zip(class_ids, centres, sizes, strict=True)
-    return "".join(f"{i} {c[0]:.6f} {c[1]:.6f} {s[0]:.6f} {s[1]:.6f}\n" for i, c, s in rows)
-
-
 def _rows(boxes: Sequence[Any] | np.ndarray) -> np.ndarray:
     return np.array(boxes, np.float32).reshape(-1, 4)

@@ -15,7 +15,6 @@ from training.detector.labels import (
     read_pages,
     training_pages,
     upright_size,
-    yolo_lines,
 )
 
 
@@ -143,12 +142,6 @@ def test_a_class_number_without_a_name_is_refused(tmp_path):
     (tmp_path / "a.txt").write_text(BOX)
     with pytest.raises(ValueError, match=r"a\.txt: class 1, 1 are named"):
         read_pages(tmp_path)
-
-
-def test_yolo_lines_by_hand():
-    xyxy = np.array([[10, 20, 30, 60]], np.float32)
-    line = yolo_lines(np.array([1]), xyxy, (100, 200))
-    assert line == "1 0.200000 0.200000 0.200000 0.200000\n"
 
 
 def test_a_polygon_stands_for_its_box(tmp_path):

@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 from tqdm import tqdm
 
-from training.detector.labels import CLASSES, yolo_lines
+from training.detector.labels import CLASSES
 from training.detector.pages.compose import Page, draw_page
 
 
@@ -41,30 +41,21 @@ def write_page(index: int, split: str, seed: int, out: Path) -> tuple[str, dict[
     """Draw and write one page; returns its name and its entry in labels.json."""
     cv2.setNumThreads(1)
     page = draw_page(split, index, seed)
-    name = f"{split}/{split}_{index:05d}.jpg"
+    name = f"{split}_{index:05d}.jpg"
     image = cv2.cvtColor(page.pixels, cv2.COLOR_RGB2BGR)
     cv2.imwrite(str(out / "images" / name), image, [cv2.IMWRITE_JPEG_QUALITY, 92])
-    height, width = page.pixels.shape[:2]
-    lines = yolo_lines(page.class_ids, page.xyxy, (width, height))
-    (out / "labels" / name).with_suffix(".txt").write_text(lines)
     return name, record(page, split)
 
 
 def write_splits(out: Path, seed: int, counts: dict[str, int]) -> None:
     """Write `counts` pages a split under `out`, on all cores; labels.json when all are there."""
+    (out / "images").mkdir(parents=True, exist_ok=True)
     labels: dict[str, dict] = {}
     clean = get_context("forkserver")  # a plain fork inherits OpenCV's threads, but not running
     clean.set_forkserver_preload(["training.detector.pages.splits"])
     with ProcessPoolExecutor(os.cpu_count(), clean) as workers:
         for split, count in counts.items():
-            for kind in ("images", "labels"):
-                (out / kind / split).mkdir(parents=True, exist_ok=True)
             draw = partial(write_page, split=split, seed=seed, out=out)
             pages = workers.map(draw, range(count), chunksize=8)
             labels |= dict(tqdm(pages, total=count, desc=split, unit="page"))
     (out / "labels.json").write_text(json.dumps(labels))
-    names = "".join(f"  {i}: {name}\n" for i, name in enumerate(CLASSES))
-    (out / "pages.yaml").write_text(
-        f"path: {out.resolve()}\ntrain: images/train\nval: images/validation\n"
-        f"test: images/test\nnames:\n{names}"
-    )
