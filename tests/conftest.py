@@ -23,8 +23,16 @@ PROGRAMS = dict(
 ANY_PORTS = {"http_port": 0, "grpc_port": 0, "metrics_port": 0}
 
 
+ORDER = ("benchmarks", "export", "training")  # folders of minutes; all others come first
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip tests marked needs(PROGRAM) where the program is missing."""
+    """The quick folders first; skip tests marked needs(PROGRAM) where the program is missing."""
+    items.sort(
+        key=lambda item: max(
+            (1 + ORDER.index(part) for part in item.path.parts if part in ORDER), default=0
+        )
+    )
     for item in items:
         for mark in item.iter_markers("needs"):
             for program in mark.args:

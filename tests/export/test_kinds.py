@@ -398,4 +398,4 @@ def test_the_comparison_has_a_row_for_each_detector(zoo, pages, tmp_path):
         assert set(row["classes"]) == {"signature"}  # no page has a stamp
         assert row["classes"]["signature"]["boxes"] == len(pages)
         assert row["latency_ms"]["median"] > 0
-    assert Image.open(tmp_path / "out" / "compare.png").width > 800
+    Image.open(tmp_path / "out" / "compare.png").verify()

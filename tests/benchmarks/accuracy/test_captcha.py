@@ -1,4 +1,5 @@
 import io
+import time
 
 import cv2
 import numpy as np
@@ -10,7 +11,6 @@ from benchmarks.accuracy.captcha import (
     Answer,
     ask,
     calibration_error,
-    draw_reliability,
     measure,
     reliability,
     summary,
@@ -102,15 +102,14 @@ def test_reliability_is_the_share_right_in_each_bin():
     assert calibration_error(rows) == pytest.approx((0.05 + 4 * (0.9475 - 0.75)) / 5)
 
 
-def test_the_plot_is_a_png(tmp_path):
-    draw_reliability([{"confidence": 0.9, "right": 0.8, "count": 3}], tmp_path / "plot.png")
-    assert Image.open(tmp_path / "plot.png").format == "PNG"
-
-
 def test_an_answer_keeps_its_label_and_takes_time():
-    answer = ask(lambda image: reading(image.decode()), "123456", b"654321")
+    def read(image: bytes) -> Reading:
+        time.sleep(0.02)
+        return reading(image.decode())
+
+    answer = ask(read, "123456", b"654321")
     assert (answer.label, answer.reading.text) == ("123456", "654321")
-    assert 0 < answer.latency_ms < 1000
+    assert answer.latency_ms >= 20
 
 
 def test_the_server_reads_generated_images_in_every_shift(server, tmp_path):
