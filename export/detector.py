@@ -1,24 +1,29 @@
 """Detector checkpoint -> ONNX -> OpenVINO IR -> model repository.
 
-    python -m export.detector CHECKPOINT --pages DIR [--name NAME] [--real DIR] [--int8]
+    python -m export.detector CHECKPOINT --pages DIR... [--test DIR...] [--name NAME] [--int8]
 
 CHECKPOINT is a .pt file of ultralytics (YOLOv8, YOLOv10, YOLO11, YOLO12, YOLO26, RT-DETR), a
 folder or hub id of transformers (DETR, Conditional DETR), or an .onnx file that ultralytics wrote,
 which is served as it is. Without --name it is a new version of document_detector; with it, an
 ensemble of that name beside it.
 
-Operating points are chosen on the validation pages of DIR, figures measured on its test pages and
-on those of --real. Nothing is written into the repository before the graph has the contract's
-names, types and shapes, agrees with the checkpoint and, quantised, finds as much as f32.
+Each DIR of --pages is a kind of pages. Operating points are chosen on their validation pages (dev,
+valid, val; all pages of a folder that says no split), as export/thresholds.py says, and INT8 is
+calibrated on their training pages, or on those of --train. Figures are of the same pages, of their
+test pages and of those of --test. Nothing is written into the repository before the graph has the
+contract's names, types and shapes, agrees with the checkpoint and, quantised, finds as much as f32.
 """
 
 import argparse
 import json
+import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import cv2
 import nncf
@@ -28,20 +33,31 @@ import openvino as ov
 import torch
 from tqdm import tqdm
 
-from export import entries
+from export import entries, thresholds
 from export.checkpoints import WAYS, Detector, Predict, load
 from export.gates import check_contract, check_gap, commit
 from export.graphs import convert
-from export.repository import new_version, set_parameters
+from export.repository import new_version
+from export.targets import verdicts
 from inprocess.steps import fit, heads
-from training.detector.labels import CLASSES, Labelled, read_pages
-from training.detector.score import ClassScore, Found, score
+from training.detector.labels import CLASSES, COMPLETED, Labelled, read_pages
+from training.detector.score import (
+    INTERVAL,
+    ClassScore,
+    Found,
+    Kinds,
+    draws,
+    read_kinds,
+    score,
+    table,
+    views,
+)
 
 REPOSITORY = Path("model_repository")
 IOU = 0.5  # overlap above which the weaker of two boxes of a class goes
 MAX_DETECTIONS = 300
 LOWEST_SCORE = 0.001  # for average precision
-UNMEASURED = 0.5  # threshold of a class that no validation page has
+UNMEASURED = 0.5  # both points of a class that no validation page has
 F32 = {"INFERENCE_PRECISION_HINT": "f32"}  # else a CPU with native bfloat16 uses it
 # Largest difference to the checkpoint at f32: box edges in input pixels, among boxes that score
 # at least 0.1, and scores.
@@ -50,8 +66,9 @@ LIMITS = {
     "fp16": {"boxes": 1.0, "scores": 2e-2},
 }
 SURE = 0.1  # score of the boxes that are compared
-INT8_DROPS = {"ap50": 0.005, "recall": 0.01}  # largest losses against f32
-CALIBRATION = 200  # pages
+# INT8 may lose of f32's AP: surely, by the interval over documents, and as measured
+SURE_DROP, LARGEST_DROP = 0.005, 0.03
+CALIBRATION = 300  # pages at most, spread over all
 
 
 def to_graph(detector: Detector, onnx: Path) -> ov.Model:
@@ -105,6 +122,15 @@ def find(predict: Predict, detector: Detector, pages: Sequence[Labelled], name: 
         known = class_ids >= 0
         found.append(Found(xyxy[known], rows[1][known], class_ids[known]))
     return found
+
+
+def find_all(
+    predict: Predict, detector: Detector, kinds: Kinds, name: str
+) -> dict[str, list[Found]]:
+    """`find` on every kind of pages."""
+    return {
+        kind: find(predict, detector, pages, f"{name}, {kind}") for kind, pages in kinds.items()
+    }
 
 
 def label_id(name: str) -> int:
@@ -188,11 +214,10 @@ def worst_gap(
 
 def quantised(detector: Detector, model: ov.Model, pages: Sequence[Labelled]) -> ov.Model:
     """The graph in INT8, calibrated on the pages."""
-    some = pages[:: max(1, len(pages) // CALIBRATION)]
-    data = nncf.Dataset([fitted(read_page(page.path), detector.fit)[0] for page in some])
+    data = nncf.Dataset([fitted(read_page(page.path), detector.fit)[0] for page in pages])
     return nncf.quantize(
         model, data, preset=nncf.QuantizationPreset.MIXED, ignored_scope=ignored(detector),
-        subset_size=len(some),
+        subset_size=len(pages),
     )  # fmt: skip
 
 
@@ -207,59 +232,92 @@ def ignored(detector: Detector) -> nncf.IgnoredScope:
 
 
 def check_int8(
-    quick: dict[str, ClassScore], full: dict[str, ClassScore], thresholds: dict[str, float]
-) -> None:
-    """ValueError with the figures if INT8 loses more than INT8_DROPS of a class."""
-    for name in full:
-        pairs = {
-            "ap50": (quick[name].ap50, full[name].ap50),
-            "recall": tuple(s[name].at(thresholds[name])["recall"] for s in (quick, full)),
+    quick: dict[str, ClassScore], full: dict[str, ClassScore], classes: Sequence[str]
+) -> dict[str, dict]:
+    """What INT8 loses of f32's AP, by class: both values, and of AP50 the interval of the drop.
+
+    ValueError with the figures if one is surely over SURE_DROP or at all over LARGEST_DROP, or if
+    no page has a box of a class.
+    """
+    drops = {}
+    for name in classes:
+        if name not in full or not full[name].boxes:
+            raise ValueError(f"INT8: no page has a {name} to check it on")
+        drawn = draws(len(full[name].boxes_of))
+        ap50 = [own[name].resampled(1.0, drawn)["ap50"] for own in (full, quick)]
+        low, high = np.nanpercentile(ap50[0] - ap50[1], INTERVAL)
+        drops[name] = {
+            "ap50": [round(own[name].ap50, 4) for own in (full, quick)],
+            "ap50_95": [round(own[name].ap50_95, 4) for own in (full, quick)],
+            "ap50_drop_interval": [round(float(low), 4), round(float(high), 4)],
         }
-        for figure, (low, high) in pairs.items():
-            if not high - low <= INT8_DROPS[figure]:
+        for figure in ("ap50", "ap50_95"):
+            before, after = drops[name][figure]
+            sure = low if figure == "ap50" else 0.0
+            if not (before - after <= LARGEST_DROP and sure <= SURE_DROP):
                 raise ValueError(
-                    f"INT8: {figure} of {name} is {low:.4f}, f32 {high:.4f}, "
-                    f"largest drop {INT8_DROPS[figure]}"
+                    f"INT8: {figure} of {name} is {after}, f32 {before}; the drop may be "
+                    f"{LARGEST_DROP}, and by the lower end of its interval, {low:.4f}, {SURE_DROP}"
                 )
-
-
-def rounded_up(threshold: float) -> float:
-    """To four decimals, never below, since a lower one would answer more."""
-    return float(np.ceil(threshold * 1e4) / 1e4)
+    return drops
 
 
 def measured(
-    predict: Predict, detector: Detector, pages: Sequence[Labelled], name: str
+    predict: Predict, detector: Detector, kinds: Kinds, name: str
 ) -> dict[str, ClassScore]:
-    """The score of each of its classes that the pages have boxes of."""
-    scores = score(pages, find(predict, detector, pages, name))
-    return {name: own for name, own in scores.items() if own.boxes and name in detector.classes}
+    """Each class over the pages of all kinds."""
+    found = find_all(predict, detector, kinds, name)
+    pages = [page for those in kinds.values() for page in those]
+    return score(pages, [seen for those in found.values() for seen in those])
+
+
+def by_class(
+    kinds: Kinds, found: Mapping[str, Sequence[Found]], classes: Sequence[str]
+) -> dict[str, dict[str, ClassScore]]:
+    """The score of each class on each kind, as thresholds are chosen: the first of its `views`."""
+    scores = {}
+    for kind, pages in kinds.items():
+        _, those, seen = next(iter(views(kind, pages, found[kind])))
+        scores[kind] = score(those, seen)
+    known = [name for name in classes if name in CLASSES]
+    return {name: {kind: own[name] for kind, own in scores.items()} for name in known}
 
 
 def operating_points(
-    detector: Detector, scores: dict[str, ClassScore], precision: float
-) -> dict[str, float]:
-    """The threshold of each class; UNMEASURED for one without a score.
+    detector: Detector,
+    kinds: Kinds,
+    found: Mapping[str, Sequence[Found]],
+    precision: float,
+) -> dict[str, dict]:
+    """`confidence` (accept), `review`, and how they were `chosen`, each by class.
 
-    ValueError if there are no scores at all, or one never reaches `precision`.
+    UNMEASURED for a class without a box. ValueError if no class has one, or if the measured
+    precision of one is below `precision` at every score.
     """
-    if not scores:
+    scores = by_class(kinds, found, detector.classes)
+    measured = {name: own for name, own in scores.items() if any(one.boxes for one in own.values())}
+    if not measured:
         raise ValueError(
             f"no validation page has a box of {', '.join(detector.classes)}: "
             f"no score can be chosen for a precision of {precision}"
         )
-    return {
-        name: rounded_up(scores[name].operating_point(precision)) if name in scores else UNMEASURED
-        for name in detector.classes
+    points = {name: thresholds.accept(own, precision) for name, own in measured.items()}
+    blank = [
+        kind for kind in kinds if not any(own[kind].boxes for own in scores.values())
+    ]  # pages without marks
+    if blank and precision:
+        pages = sum(len(kinds[kind]) for kind in blank)
+        points = thresholds.with_few_alarms(points, measured, blank, pages)
+    unmeasured = dict.fromkeys(detector.classes, UNMEASURED)
+    review = {
+        name: thresholds.review(measured[name], point.threshold) for name, point in points.items()
     }
-
-
-def figures(scores: dict[str, ClassScore], thresholds: dict[str, float]) -> dict[str, dict]:
-    """What the model card says of one set of pages."""
     return {
-        name: {key: round(value, 4) for key, value in own.at(thresholds[name]).items()}
-        | {"ap50": round(own.ap50, 4), "ap50_95": round(own.ap50_95, 4)}
-        for name, own in scores.items()
+        "confidence": unmeasured | {name: point.threshold for name, point in points.items()},
+        "review": unmeasured | review,
+        "chosen": {
+            name: {"rule": point.rule, "pools": point.pools} for name, point in points.items()
+        },
     }
 
 
@@ -292,62 +350,62 @@ def write_graph(
 
 def export(
     detector: Detector,
-    validation: Sequence[Labelled],
-    tests: dict[str, Sequence[Labelled]],
+    kinds: Kinds,
+    tests: Kinds,
     repository: Path = REPOSITORY,
     name: str = entries.SHIPPED,
     version: int | None = None,
     replace: bool = False,
-    int8: bool = False,
+    calibration: Sequence[Labelled] = (),
     precision: float = 0.95,
     origin: dict | None = None,
 ) -> dict:
     """Write a version of the detector `name`, its steps' settings too; returns the model card.
 
-    Without `version` it is the next. `replace` puts it in the place of one that is there, or of all
-    of a detector that is not the shipped one. `origin` is what the card says of data and training.
+    Points are chosen on `kinds`; `tests` are measured besides. With pages for `calibration` it is
+    INT8. Without `version` it is the next. `replace` puts it in the place of one that is there, or
+    of all of a detector that is not the shipped one. `origin` is what the card says of data and
+    training.
 
     Raises ValueError, and leaves the repository as it was, if the name or the version is taken or a
-    check fails: the contract, the gap to the checkpoint, a class that never reaches `precision` on
-    the validation pages, or INT8 that loses more than INT8_DROPS.
+    check fails: the contract, the gap to the checkpoint, a class whose precision never reaches
+    `precision`, or an INT8 that loses too much.
     """
     version = entries.check_name(repository, name, version, replace)
-    if int8 and detector.head != "grid":
+    if calibration and detector.head != "grid":
         raise ValueError(f"INT8: for grid heads alone, this one is {detector.head}")
     there = (repository / name).exists()
     known = there and (name == entries.SHIPPED or not replace)
     if known:
         entries.check_same(repository, name, detector)
-    graph = repository / entries.step_names(name)[0]
-    with new_version(graph / str(version)) as fresh:
-        few = validation[:: max(1, len(validation) // 20)]
+    folder = repository / entries.step_names(name)[0]
+    with new_version(folder / str(version)) as fresh:
+        every = [page for pages in kinds.values() for page in pages]
+        few = every[:: max(1, len(every) // 20)]
         model, file, gaps = write_graph(detector, fresh, few)
-        tensors = (model.inputs[0].any_name, model.output().any_name)
-        rows = [int(size) for size in model.output().shape]
-        config = entries.graph_config(detector, tensors, rows)
-        (fresh / "config.pbtxt").write_text(config)
-        check_contract(model, (graph if known else fresh) / "config.pbtxt")
+        graph = entries.read_graph(fresh, detector.fit)
+        (fresh / "config.pbtxt").write_text(entries.graph_config(graph))
+        check_contract(model, fresh / "config.pbtxt")
         (fresh / "config.pbtxt").unlink()
 
         as_it_is = file.suffix == ".onnx"
-        served = onnx_predict(detector, file) if as_it_is else ir_predict(detector, model, F32)
-        full = measured(served, detector, validation, "validation, f32")
-        thresholds = operating_points(detector, full, precision)
-        metrics = {"validation, f32": figures(full, thresholds)}
-        if int8:
-            ov.save_model(quantised(detector, model, validation), file)
-            quick = measured(ir_predict(detector, file, F32), detector, validation, "INT8")
-            check_int8(quick, full, thresholds)
-            metrics["validation, int8"] = figures(quick, thresholds)
-        if not as_it_is:
-            served = ir_predict(detector, file, {})
-        for kind, pages in tests.items():
-            metrics[kind] = figures(measured(served, detector, pages, kind), thresholds)
+        losses = {}
+        if calibration:
+            full = measured(ir_predict(detector, model, F32), detector, kinds, "f32")
+            ov.save_model(quantised(detector, model, calibration), file)
+            quick = measured(ir_predict(detector, file, F32), detector, kinds, "INT8")
+            losses = {"int8": check_int8(quick, full, detector.classes)}
+        served = onnx_predict(detector, file) if as_it_is else ir_predict(detector, file, {})
+        found = find_all(served, detector, kinds, "validation")
+        points = operating_points(detector, kinds, found, precision)
+        metrics = table(kinds, found, points["confidence"])
+        found = find_all(served, detector, tests, "test")
+        tested = table(tests, found, points["confidence"])
 
         limits = {"iou": IOU} if detector.head == "grid" else {}
-        rows_given = rows[2] if detector.head == "grid" else rows[1]
+        rows_given = graph.rows[2] if detector.head == "grid" else graph.rows[1]
         card = {
-            "name": graph.name,
+            "name": folder.name,
             "version": version,
             "classes": list(detector.classes),
             "head": detector.head,
@@ -360,51 +418,70 @@ def export(
                 "padding": fit.PADDING,
             },
             "graph": {
-                "weights": "as it is" if as_it_is else "INT8" if int8 else "FP16",
+                "weights": "as it is" if as_it_is else "INT8" if calibration else "FP16",
                 "gaps": gaps,
+                **losses,
             },
             "thresholds": {
-                "confidence": thresholds,
+                **points,
                 **limits,
                 "max_detections": min(MAX_DETECTIONS, rows_given),
                 "precision": precision,
             },
-            "metrics": metrics,
+            "metrics": {"validation": metrics, "test": tested},
+            **({"targets": verdicts(metrics)} if name == entries.SHIPPED else {}),
             **(origin or {}),
             "commit": commit(),
             "date": date.today().isoformat(),
         }
-        (fresh / "model_card.json").write_text(json.dumps(card, indent=2) + "\n")
+        (fresh / "model_card.json").write_text(card_text(card))
         if there and not known:
             entries.remove(repository, name)
-    settings = entries.settings_of(card)
-    if known:
-        set_parameters(repository / entries.step_names(name)[1] / "config.pbtxt", settings)
-    else:
-        entries.write(repository, name, detector, tensors, rows, settings)
+    entries.write(repository, name, version)
     return card
 
 
+def card_text(card: dict) -> str:
+    """JSON of a model card, with lists of numbers and of words on one line."""
+    text = json.dumps(card, indent=2)
+    return re.sub(r"\[[^][{}]+\]", lambda found: " ".join(found[0].split()), text) + "\n"
+
+
 def run_of(checkpoint: Path) -> dict:
-    """Command and recipe of the run whose folder holds a checkpoint, if any."""
+    """Command and recipe of the run whose checkpoint this is, as training/detector leaves them
+    beside it; nothing for another's.
+    """
     recipe = checkpoint.resolve().with_name("recipe.json")
     if not recipe.exists():
         return {}
-    return {
-        "command": "python -m training.detector.train",
-        "recipe": json.loads(recipe.read_text()),
-    }
+    made = json.loads(recipe.read_text())
+    return {"command": "python -m training.detector.train", "recipe": made}
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("checkpoint", help=".pt or .onnx file, transformers folder or hub id")
     parser.add_argument(
-        "--pages", type=Path, required=True, help="labelled pages, validation and test"
+        "--pages",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="DIR",
+        help="labelled pages: train, validation and test; a folder for each kind",
     )
-    parser.add_argument("--real", type=Path, help="more labelled pages to test on")
+    parser.add_argument(
+        "--train",
+        type=Path,
+        nargs="+",
+        metavar="DIR",
+        help="pages that INT8 is calibrated on; else the training pages of --pages",
+    )
+    parser.add_argument(
+        "--test", type=Path, nargs="+", default=(), metavar="DIR", help="more pages to measure on"
+    )
     parser.add_argument("--repository", type=Path, default=REPOSITORY)
     parser.add_argument("--name", default=entries.SHIPPED, help="of the ensemble")
     parser.add_argument("--version", type=int, help="else the next one")
@@ -424,9 +501,12 @@ def main() -> None:
     )
     parser.add_argument("--int8", action="store_true", help="quantise weights and activations")
     parser.add_argument("--precision", type=float, default=0.95, help="at the operating points")
-    given = parser.parse_args()
+    return parser
+
+
+def main() -> None:
     try:
-        card = export_given(given)
+        card = export_given(parser().parse_args())
     except (ValueError, FileNotFoundError) as error:
         sys.exit(f"export.detector: {error}")
     print(json.dumps(card, indent=2))
@@ -436,28 +516,48 @@ def export_given(given: argparse.Namespace) -> dict:
     """What the command line asks for; raises as `load`, `read_pages` and `export`."""
     entries.check_name(given.repository, given.name, given.version, given.replace)
     detector = load(given.checkpoint, given.imgsz, given.fit)
-    validation, test = (read_pages(given.pages, split) for split in ("validation", "test"))
-    tests: dict[str, Sequence[Labelled]] = {"test": test}
-    if given.real:
-        tests["real"] = read_pages(given.real)
-        tests["real, ink only"] = read_pages(given.real, ink_only=True)
-    pages = {"validation": len(validation), "test": len(test)}
+    kinds = read_kinds(given.pages, "validation")
+    tests = {
+        f"{kind}, test" if kind in kinds else kind: pages
+        for kind, pages in read_kinds(given.test, "test").items()
+    }
+    for folder in given.pages:
+        held = [page for page in read_pages(folder) if page.split == "test"]
+        tests |= {f"{folder.resolve().name}, test": held} if held else {}
+    calibration: list[Labelled] = []
+    if given.int8:
+        for folder in given.train or given.pages:
+            calibration += [page for page in read_pages(folder) if page.split == "train"]
+        if not calibration:
+            raise ValueError("INT8: no training pages to calibrate on, --train DIR")
+        calibration = calibration[:: -(-len(calibration) // CALIBRATION)]
     return export(
         detector,
-        validation,
+        kinds,
         tests,
         given.repository,
         given.name,
         given.version,
         given.replace,
-        given.int8,
+        calibration,
         given.precision,
         origin={
-            "data": {"folder": given.pages.name, "pages": pages},
+            "data": data_of(kinds | tests, calibration),
             "training": run_of(Path(given.checkpoint)),
             "license": detector.license,
         },
     )
+
+
+def data_of(kinds: Kinds, calibration: Sequence[Labelled]) -> dict[str, Any]:
+    """Pages of each kind and of the calibration, and how many boxes completed others' labels."""
+    added = json.loads(COMPLETED.read_text()) if COMPLETED.exists() else {}
+    boxes = Counter(box["by"] for page in added.values() for box in page["boxes"])
+    return {
+        "pages": {kind: len(pages) for kind, pages in kinds.items()},
+        "calibration": len(calibration),
+        "completed": dict(boxes),
+    }
 
 
 if __name__ == "__main__":

@@ -3,23 +3,39 @@
 NAME              the ensemble, with the contract of document_detector
 NAME_model        the graph and its model card, in versions
 NAME_postprocess  thresholds and classes; code as in document_postprocess
-document_preprocess is every detector's, and gets an output for each new size or way to fit pages.
+document_preprocess is every detector's, and has an output for each size and way to fit pages.
+
+All of their settings follow from the newest version, its model card and its graph.
 """
 
+import json
 import re
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import openvino as ov
 from google.protobuf import text_format
-from tritonclient.grpc.model_config_pb2 import TYPE_FP32, TYPE_UINT8
+from tritonclient.grpc.model_config_pb2 import TYPE_FP32, TYPE_UINT8, ModelConfig
 
 from export.checkpoints import Detector
-from export.repository import next_version, read_config, set_parameters
+from export.repository import next_version, read_config, write_config
 from inprocess import steps
 
 SHIPPED = "document_detector"
 TENSOR = '  {{ name: "{}" data_type: TYPE_{} dims: [ {} ] }}'
+
+
+@dataclass(frozen=True)
+class Graph:
+    """What a version's graph takes and gives."""
+
+    fit: Any  # steps.fit.Fit
+    backend: str
+    inputs: tuple[str, ...]  # pixels, and letterbox where it masks
+    output: str
+    rows: tuple[int, ...]  # shape of the output
 
 
 def step_names(name: str) -> tuple[str, str]:
@@ -50,20 +66,42 @@ def check_name(repository: Path, name: str, version: int | None, replace: bool) 
 
 
 def check_same(repository: Path, name: str, detector: Detector) -> None:
-    """ValueError unless a detector is of the classes, head and input that `name` has."""
+    """ValueError unless a detector is of the classes and head that `name` has."""
     parameters = read_config(repository / step_names(name)[1] / "config.pbtxt").parameters
-    steps_of = read_config(repository / name / "config.pbtxt").ensemble_scheduling.step
-    has = (
-        parameters["classes"].string_value,
-        parameters["head"].string_value,
-        *(output for output in steps_of[0].output_map if output.startswith("pixels")),
-    )
-    this = (",".join(detector.classes), detector.head, f"pixels{suffix(detector.fit)}")
+    has = (parameters["classes"].string_value, parameters["head"].string_value)
+    this = (",".join(detector.classes), detector.head)
     if has != this:
         raise ValueError(
-            f"{name} has classes, head and input {', '.join(has)}, this one {', '.join(this)}: "
+            f"{name} has classes and head {', '.join(has)}, this one {', '.join(this)}: "
             "--name gives it an entry of its own"
         )
+
+
+def read_graph(version: Path, fit: Any) -> Graph:
+    """The graph in a version's folder, model.xml or model.onnx, for pages fitted as `fit`."""
+    file = version / "model.xml"
+    if not file.exists():
+        file = version / "model.onnx"
+    model = ov.Core().read_model(file)
+    return Graph(
+        fit,
+        "openvino" if file.suffix == ".xml" else "onnxruntime",
+        tuple(port.any_name for port in model.inputs),
+        model.output().any_name,
+        tuple(model.output().shape),
+    )
+
+
+def fit_of(card: dict) -> Any:
+    """How the pages of a model card are fitted; cards of before there were others say nothing."""
+    given = card["input"]
+    return steps.fit.Fit(
+        given["width"],
+        given["height"],
+        given.get("fit", "letterbox"),
+        given.get("shortest", 0),
+        "float32" in given["pixels"],
+    )
 
 
 def settings_of(card: dict) -> dict[str, str]:
@@ -95,87 +133,98 @@ def pixels_shape(fit: Any) -> list[int]:
     return planes if fit.planes else [1, fit.height, fit.width, 3]
 
 
-def write_preprocess(repository: Path, fit: Any) -> None:
-    """Gives document_preprocess the outputs for `fit`; copies it into a repository without one."""
-    folder = repository / "document_preprocess"
-    if not folder.exists():
-        _copy(steps.REPOSITORY / "document_preprocess", folder)
-    config = read_config(folder / "config.pbtxt")
-    name = suffix(fit)
-    if f"pixels{name}" in [output.name for output in config.output]:
-        return
-    kind = TYPE_FP32 if fit.planes else TYPE_UINT8
-    config.output.add(name=f"pixels{name}", data_type=kind, dims=pixels_shape(fit))
-    config.output.add(name=f"letterbox{name}", data_type=TYPE_FP32, dims=[4])
-    way = f"{fit.way} {fit.shortest}" if fit.shortest else fit.way
-    config.parameters[f"fit{name}"].string_value = way
-    text = text_format.MessageToString(config, use_short_repeated_primitives=True)
-    (folder / "config.pbtxt").write_text(text)
+def preprocess_config(config: ModelConfig, fit: Any) -> ModelConfig:
+    """document_preprocess' with the outputs for `fit`."""
+    config, name = _copied(config), suffix(fit)
+    if f"pixels{name}" not in [output.name for output in config.output]:
+        kind = TYPE_FP32 if fit.planes else TYPE_UINT8
+        config.output.add(name=f"pixels{name}", data_type=kind, dims=pixels_shape(fit))
+        config.output.add(name=f"letterbox{name}", data_type=TYPE_FP32, dims=[4])
+        way = f"{fit.way} {fit.shortest}" if fit.shortest else fit.way
+        config.parameters[f"fit{name}"].string_value = way
+    return config
 
 
-def write_postprocess(folder: Path, rows: list[int], settings: dict[str, str]) -> None:
-    """The step of a detector whose predictions have the shape `rows`."""
-    shipped = steps.REPOSITORY / "document_postprocess"
-    _copy(shipped, folder)
-    config = read_config(shipped / "config.pbtxt")
+def without_unused(config: ModelConfig, repository: Path) -> ModelConfig:
+    """document_preprocess' without outputs and fits that no ensemble of the repository takes."""
+    taken = {"page_size", "page_count"}
+    for path in repository.glob("*/config.pbtxt"):
+        for step in read_config(path).ensemble_scheduling.step:
+            if step.model_name == "document_preprocess":
+                taken |= set(step.output_map)
+    config = _copied(config)
+    for output in list(config.output):
+        if output.name not in taken:
+            config.output.remove(output)
+            config.parameters.pop(output.name.replace("pixels", "fit", 1), None)
+    return config
+
+
+def postprocess_config(rows: tuple[int, ...], settings: dict[str, str]) -> ModelConfig:
+    """That of a detector whose predictions have the shape `rows`."""
+    config = read_config(steps.REPOSITORY / "document_postprocess" / "config.pbtxt")
     config.ClearField("parameters")
     for tensor in config.input:
         if tensor.name == "predictions":
             tensor.dims[:] = rows
-    text = text_format.MessageToString(config, use_short_repeated_primitives=True)
-    (folder / "config.pbtxt").write_text(text)
-    set_parameters(folder / "config.pbtxt", settings)
+    for key, value in settings.items():
+        config.parameters[key].string_value = value
+    return config
 
 
-def graph_config(detector: Detector, tensors: tuple[str, str], rows: list[int]) -> str:
-    """config.pbtxt of a graph that takes and gives the two tensors of these names."""
-    kind = "FP32" if detector.fit.planes else "UINT8"
-    shape = ", ".join(map(str, pixels_shape(detector.fit)))
-    inputs = [TENSOR.format(tensors[0], kind, shape)]
-    if detector.masked:
-        inputs.append(TENSOR.format("letterbox", "FP32", "4"))
-    backend = "onnxruntime" if isinstance(detector.graph, Path) else "openvino"
-    output = TENSOR.format(tensors[1], "FP32", ", ".join(map(str, rows)))
+def graph_config(graph: Graph) -> str:
+    """config.pbtxt of a detector's graph."""
+    kind = "FP32" if graph.fit.planes else "UINT8"
+    inputs = [TENSOR.format(graph.inputs[0], kind, _list(pixels_shape(graph.fit)))]
+    inputs += [TENSOR.format(name, "FP32", "4") for name in graph.inputs[1:]]
+    output = TENSOR.format(graph.output, "FP32", _list(graph.rows))
     return (
-        f'backend: "{backend}"\n'
+        f'backend: "{graph.backend}"\n'
         + "input [\n" + ",\n".join(inputs) + f"\n]\noutput [\n{output}\n]\n"
         "instance_group [ { count: 1 kind: KIND_CPU } ]\n"
     )  # fmt: skip
 
 
-def ensemble_config(name: str, detector: Detector, tensors: tuple[str, str]) -> str:
-    """config.pbtxt of the ensemble `name`, with the contract of document_detector."""
+def ensemble_config(name: str, graph: Graph) -> ModelConfig:
+    """That of the ensemble `name`, with the contract of document_detector."""
     config = read_config(steps.REPOSITORY / SHIPPED / "config.pbtxt")
-    preprocess, graph, postprocess = config.ensemble_scheduling.step
-    for output in ("pixels", "letterbox"):
-        preprocess.output_map[output + suffix(detector.fit)] = preprocess.output_map.pop(output)
-    graph.model_name, postprocess.model_name = step_names(name)
-    graph.input_map[tensors[0]] = graph.input_map.pop("pixels")
-    if detector.masked:
-        graph.input_map["letterbox"] = "letterbox"
-    graph.output_map[tensors[1]] = graph.output_map.pop("predictions")
-    return text_format.MessageToString(config, use_short_repeated_primitives=True)
+    preprocess, inference, postprocess = config.ensemble_scheduling.step
+    for output in list(preprocess.output_map):
+        if output.startswith(("pixels", "letterbox")):
+            tensor = preprocess.output_map.pop(output)
+            preprocess.output_map[tensor + suffix(graph.fit)] = tensor
+    inference.model_name, postprocess.model_name = step_names(name)
+    inference.input_map.clear()
+    for tensor, given in zip(graph.inputs, ("pixels", "letterbox"), strict=False):
+        inference.input_map[tensor] = given
+    inference.output_map.clear()
+    inference.output_map[graph.output] = "predictions"
+    return config
 
 
-def write(
-    repository: Path,
-    name: str,
-    detector: Detector,
-    tensors: tuple[str, str],
-    rows: list[int],
-    settings: dict[str, str],
-) -> None:
-    """All entries of a new detector whose version is there; the ensemble last.
-
-    `tensors` are the names of its graph's input and output, `rows` is the output's shape.
-    """
-    graph, postprocess = step_names(name)
-    (repository / graph / "config.pbtxt").write_text(graph_config(detector, tensors, rows))
-    write_postprocess(repository / postprocess, rows, settings)
-    write_preprocess(repository, detector.fit)
-    (repository / name / "1").mkdir(parents=True)
+def write(repository: Path, name: str, version: int) -> None:
+    """All entries of the detector `name`, as its version says, which is there."""
+    graph_name, postprocess = step_names(name)
+    folder = repository / graph_name / str(version)
+    card = json.loads((folder / "model_card.json").read_text())
+    graph = read_graph(folder, fit_of(card))
+    code = {postprocess: "document_postprocess", "document_preprocess": "document_preprocess"}
+    for step, shipped in code.items():
+        if not (repository / step).exists():
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(steps.REPOSITORY / shipped, repository / step, ignore=ignored)
+    (repository / name / "1").mkdir(parents=True, exist_ok=True)
     (repository / name / "1" / ".gitkeep").touch()  # Triton wants a version folder
-    (repository / name / "config.pbtxt").write_text(ensemble_config(name, detector, tensors))
+
+    config = text_format.Parse(graph_config(graph), ModelConfig())
+    write_config(repository / graph_name / "config.pbtxt", config)
+    write_config(
+        repository / postprocess / "config.pbtxt", postprocess_config(graph.rows, settings_of(card))
+    )
+    write_config(repository / name / "config.pbtxt", ensemble_config(name, graph))
+    preprocess = repository / "document_preprocess" / "config.pbtxt"
+    wider = preprocess_config(read_config(preprocess), graph.fit)
+    write_config(preprocess, without_unused(wider, repository))
 
 
 def remove(repository: Path, name: str) -> None:
@@ -184,5 +233,11 @@ def remove(repository: Path, name: str) -> None:
         shutil.rmtree(repository / entry)
 
 
-def _copy(step: Path, folder: Path) -> None:
-    shutil.copytree(step, folder, ignore=shutil.ignore_patterns("__pycache__"))
+def _copied(config: ModelConfig) -> ModelConfig:
+    copy = ModelConfig()
+    copy.CopyFrom(config)
+    return copy
+
+
+def _list(numbers: Any) -> str:
+    return ", ".join(map(str, numbers))

@@ -6,7 +6,7 @@ from pathlib import Path
 import openvino as ov
 from tritonclient.grpc import model_config_pb2
 
-from export.repository import read_config
+from inprocess.repository import read_config
 
 TYPES = {model_config_pb2.TYPE_UINT8: "u8", model_config_pb2.TYPE_FP32: "f32"}
 

@@ -7,8 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from google.protobuf import text_format
+from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from inprocess.repository import read_config
+
+
+def write_config(path: Path, config: ModelConfig) -> None:
+    """Writes a config.pbtxt, without comments, unless one that says the same is there."""
+    if not path.exists() or config != read_config(path):
+        path.write_text(text_format.MessageToString(config, use_short_repeated_primitives=True))
 
 
 def set_parameters(path: Path, parameters: dict[str, str]) -> None:
@@ -16,8 +23,7 @@ def set_parameters(path: Path, parameters: dict[str, str]) -> None:
     config = read_config(path)
     for name, value in parameters.items():
         config.parameters[name].string_value = value
-    if config != read_config(path):
-        path.write_text(text_format.MessageToString(config, use_short_repeated_primitives=True))
+    write_config(path, config)
 
 
 def next_version(model: Path) -> int:

@@ -1,4 +1,4 @@
-"""Back to the version before: takes out a detector's newest, and restores the thresholds.
+"""Back to the version before: takes out a detector's newest, and restores the settings.
 
     python -m export.rollback [--name NAME] [--repository DIR]
 
@@ -6,13 +6,11 @@ The server serves it from its next start on.
 """
 
 import argparse
-import json
 import shutil
 import sys
 from pathlib import Path
 
 from export import entries
-from export.repository import set_parameters
 from inprocess.steps import REPOSITORY
 
 
@@ -21,16 +19,15 @@ def roll_back(repository: Path, name: str = entries.SHIPPED) -> tuple[int, int]:
 
     Raises ValueError, and changes nothing, if there is none before it or that has no model card.
     """
-    graph, postprocess = (repository / step for step in entries.step_names(name))
+    graph = repository / entries.step_names(name)[0]
     versions = sorted(int(path.name) for path in graph.glob("[0-9]*"))
     if len(versions) < 2:
         raise ValueError(f"{graph}: versions {versions}, none to go back to")
     *_, before, newest = versions
     card = graph / str(before) / "model_card.json"
     if not card.exists():
-        raise ValueError(f"{card}: no such file, the thresholds of version {before} are not known")
-    settings = entries.settings_of(json.loads(card.read_text()))
-    set_parameters(postprocess / "config.pbtxt", settings)
+        raise ValueError(f"{card}: no such file, the settings of version {before} are not known")
+    entries.write(repository, name, before)
     shutil.rmtree(graph / str(newest))
     return newest, before
 

@@ -84,7 +84,7 @@ def repository(sources, pages, tmp_path_factory) -> Path:
     repository = tmp_path_factory.mktemp("served") / "repository"
     for name, source in sources.items():
         card = detector.export(
-            checkpoints.load(str(source)), pages, {}, repository, name, precision=0.0
+            checkpoints.load(str(source)), {"noise": pages}, {}, repository, name, precision=0.0
         )
         assert card["name"] == f"{name}_model"
     config = repository / "onnx_openvino_model" / "config.pbtxt"
@@ -325,10 +325,10 @@ def test_an_onnx_file_without_classes_is_refused(saved, tmp_path):
 def test_a_name_that_is_there_is_replaced_only_when_asked(saved, pages, tmp_path, empty):
     """And a version beside it is another matter, with a way back."""
     one = checkpoints.load(str(saved(tmp_path / "one.pt", "yolov8n", names=("signature",))))
-    first = detector.export(one, pages, {}, empty, "mine", precision=0.0)
+    first = detector.export(one, {"noise": pages}, {}, empty, "mine", precision=0.0)
     with pytest.raises(ValueError, match=r"'mine': version 1 is there; --replace"):
-        detector.export(one, pages, {}, empty, "mine", version=1, precision=0.0)
-    second = detector.export(one, pages[:1], {}, empty, "mine", precision=0.0)
+        detector.export(one, {"noise": pages}, {}, empty, "mine", version=1, precision=0.0)
+    second = detector.export(one, {"noise": pages[:1]}, {}, empty, "mine", precision=0.0)
     assert (first["version"], second["version"]) == (1, 2)
     assert second["thresholds"] != first["thresholds"]
     config = empty / "mine_postprocess" / "config.pbtxt"
@@ -343,9 +343,9 @@ def test_a_name_that_is_there_is_replaced_only_when_asked(saved, pages, tmp_path
         roll_back(empty, "mine")
 
     two = checkpoints.load(str(saved(tmp_path / "two.pt", "yolov10n")))
-    with pytest.raises(ValueError, match=r"mine has classes, head and input signature, grid"):
-        detector.export(two, pages, {}, empty, "mine", precision=0.0)
-    detector.export(two, pages, {}, empty, "mine", replace=True, precision=0.0)
+    with pytest.raises(ValueError, match=r"mine has classes and head signature, grid"):
+        detector.export(two, {"noise": pages}, {}, empty, "mine", precision=0.0)
+    detector.export(two, {"noise": pages}, {}, empty, "mine", replace=True, precision=0.0)
     assert read_config(config).parameters["head"].string_value == "end2end"
 
 
