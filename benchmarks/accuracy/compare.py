@@ -1,6 +1,6 @@
 """Every detector of the running server on the same labelled pages: accuracy against latency.
 
-    python -m benchmarks.accuracy.compare --pages DIR --out REPORT [--url 127.0.0.1:8001]
+    python -m benchmarks.accuracy.compare --pages DIR... --out REPORT [--url 127.0.0.1:8001]
 
 asks each for every page with the project's client. REPORT gets compare.json and compare.png: AP50,
 and recall at the detector's own operating point, over the median of the time that one client waits
@@ -20,8 +20,8 @@ from tqdm import tqdm
 from benchmarks.accuracy.detector import LOWEST_SCORE, as_found, summary
 from benchmarks.machine import command, machine
 from countersign import Client, Model
-from training.detector.labels import Labelled, read_pages
-from training.detector.score import score
+from training.detector.labels import Labelled
+from training.detector.score import read_kinds, score
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
@@ -77,12 +77,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--pages", type=Path, required=True)
-    parser.add_argument("--split", default="test", help="folder of the pages; '' for all")
+    parser.add_argument("--pages", type=Path, nargs="+", required=True, metavar="DIR")
+    parser.add_argument("--split", default="validation", help="of folders that say their splits")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--url", default="127.0.0.1:8001", help="host:port of the gRPC endpoint")
     args = parser.parse_args()
-    pages = read_pages(args.pages, args.split)
+    kinds = read_kinds(args.pages, args.split)
+    pages = [page for those in kinds.values() for page in those]
     args.out.mkdir(parents=True, exist_ok=True)
     with Client(args.url) as client:
         detectors = [model for model in client.models() if isinstance(model.confidence, dict)]

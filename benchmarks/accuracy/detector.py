@@ -1,17 +1,19 @@
 """How well signatures and stamps are found as served, on labelled pages.
 
-    python -m benchmarks.accuracy.detector --pages DIR --out REPORT [--url HOST:PORT] [--ink-only]
+    python -m benchmarks.accuracy.detector --pages DIR... --out REPORT [--url HOST:PORT]
 
-asks the running server for every page of DIR with the project's client. DIR has a labels.json (with
-areas to ignore), a COCO table, or pages in the YOLO layout. REPORT gets accuracy.json,
-precision_recall.png and worst.jpg, the pages with most that was missed or falsely found. The
-operating point is the server's own.
+asks the running server for every page with the project's client. Each DIR is a kind of pages, with
+a labels.json (with areas to ignore), a COCO table, or the YOLO layout; of one that says its splits,
+the validation pages count. REPORT gets accuracy.json, every figure with its 95 % interval for each
+kind and what it consists of; precision_recall.png; and worst_KIND.jpg, the pages with most that was
+missed or falsely found. Precision, recall and false alarms are at the server's accept point.
 """
 
 import argparse
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -21,8 +23,8 @@ from tqdm import tqdm
 from benchmarks.machine import command, machine
 from countersign import Client, Detections
 from server.readiness import overlap
-from training.detector.labels import CLASSES, Labelled, read_pages
-from training.detector.score import ClassScore, Found, score
+from training.detector.labels import CLASSES, Labelled
+from training.detector.score import ClassScore, Found, read_kinds, score, table, views
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
@@ -87,11 +89,15 @@ def summary(scores: dict[str, ClassScore], thresholds: dict[str, float]) -> dict
 
 
 def mistakes(page: Labelled, found: Found, thresholds: dict[str, float]) -> tuple[list, list, list]:
-    """What was right, falsely found and missed at the operating point, as (xyxy, class id)."""
+    """What was right, falsely found and missed at the operating point, as (xyxy, class id).
+
+    Of the classes that the page's labels have.
+    """
+    labelled = np.array([name in page.labelled for name in CLASSES])
     limits = np.array([thresholds.get(name, 1.0) for name in CLASSES])
-    kept = found.scores >= limits[found.class_ids]
+    kept = (found.scores >= limits[found.class_ids]) & labelled[found.class_ids]
     seen = list(zip(found.xyxy[kept], found.class_ids[kept], strict=True))
-    left = list(zip(page.xyxy, page.class_ids, strict=True))
+    left = [(box, i) for box, i in zip(page.xyxy, page.class_ids, strict=True) if labelled[i]]
     right, false = [], []
     for box, class_id in seen:
         overlaps = [overlap(box.tolist(), true.tolist()) * (class_id == own) for true, own in left]
@@ -109,19 +115,26 @@ def covered(box: np.ndarray, area: np.ndarray) -> float:
     return float(sides.clip(0).prod() / max((box[2:] - box[:2]).prod(), 1e-9))
 
 
-def draw_curves(scores: dict[str, ClassScore], thresholds: dict[str, float], target: Path) -> None:
-    """Precision over recall for each class, a dot at the operating point."""
-    figure, axes = pyplot.subplots(figsize=(6, 5))
-    for name, own in scores.items():
-        hits = own.hits.cumsum()
-        precision = hits / np.arange(1, len(hits) + 1)
-        label = f"{name}: AP50 {own.ap50:.3f}, {own.boxes} boxes"
-        (line,) = axes.plot(hits / max(1, own.boxes), precision, label=label)
-        at = own.at(thresholds[name])
-        axes.plot(at["recall"], at["precision"], "o", color=line.get_color())
-    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.01))
-    axes.grid(alpha=0.3)
-    axes.legend(loc="lower left")
+def draw_curves(
+    scores: Mapping[str, Mapping[str, ClassScore]], thresholds: dict[str, float], target: Path
+) -> None:
+    """Precision over recall, a panel for each class and a line for each kind of pages, with a dot
+    at the operating point.
+    """
+    figure, panels = pyplot.subplots(1, len(thresholds), figsize=(6 * len(thresholds), 5))
+    for axes, (name, threshold) in zip(np.atleast_1d(panels), thresholds.items(), strict=True):
+        for kind, own in ((kind, of_kind[name]) for kind, of_kind in scores.items()):
+            if not own.boxes:
+                continue
+            hits = own.hits.cumsum()
+            precision = hits / np.arange(1, len(hits) + 1)
+            label = f"{kind}: AP50 {own.ap50:.3f}, {own.boxes} boxes"
+            (line,) = axes.plot(hits / own.boxes, precision, label=label)
+            at = own.at(threshold)
+            axes.plot(at["recall"], at["precision"], "o", color=line.get_color())
+        axes.set(title=name, xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.01))
+        axes.grid(alpha=0.3)
+        axes.legend(loc="lower left")
     figure.savefig(target, dpi=120, bbox_inches="tight")
     pyplot.close(figure)
 
@@ -150,41 +163,64 @@ def draw_worst(
     sheet.save(target, quality=85)
 
 
+def told(rows: Mapping[str, Mapping[str, Any]], classes: Sequence[str]) -> str:
+    """The rows as text: AP50, precision and recall with their intervals, and false alarms."""
+    head = f"{'pages':>42} {'boxes':>5} {'AP50':>20} {'precision':>20} {'recall':>20} alarms"
+    lines = [f"{'kind':36} {head}"]
+    for kind, row in rows.items():
+        for name in classes:
+            own = row[name]
+            cells = [_with_interval(own, key) for key in ("ap50", "precision", "recall")]
+            lines.append(
+                f"{kind:58} {name:9} {row['pages']:10} {own['boxes']:5} {' '.join(cells)} "
+                f"{own['false_alarms']:6}"
+            )
+    return "\n".join(lines)
+
+
+def _with_interval(own: Mapping[str, Any], key: str) -> str:
+    if own[key] is None:
+        return f"{'-':>20}"
+    low, high = own["intervals"][key]
+    return f"{own[key]:.3f} ({low:.3f} {high:.3f})".rjust(20)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--pages", type=Path, required=True)
-    parser.add_argument("--split", default="test", help="folder of the pages; '' for all")
+    parser.add_argument("--pages", type=Path, nargs="+", required=True, metavar="DIR")
+    parser.add_argument(
+        "--split", default="validation", help="of folders that say it: train, validation or test"
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--url", default="127.0.0.1:8001", help="host:port of the gRPC endpoint")
     parser.add_argument("--model", default="document_detector", help="which of its detectors")
-    parser.add_argument(
-        "--ink-only", action="store_true", help="ignore seals that labels.json says are not ink"
-    )
     given = parser.parse_args()
-    pages = read_pages(given.pages, given.split, given.ink_only)
+    kinds = read_kinds(given.pages, given.split)
     given.out.mkdir(parents=True, exist_ok=True)
     with Client(given.url) as client:
         thresholds = operating_point(client, given.model)
-        found = ask(client, given.model, [page.path for page in pages], len(pages))
-    scores = {name: own for name, own in score(pages, found).items() if name in thresholds}
-    rows = summary(scores, thresholds)
+        found = {
+            kind: ask(client, given.model, [page.path for page in pages], len(pages), kind)
+            for kind, pages in kinds.items()
+        }
+    thresholds = {name: at for name, at in thresholds.items() if name in CLASSES}
+    rows = table(kinds, found, thresholds)
     report = {
-        "pages": len(pages),
-        "classes": rows,
+        "rows": rows,
+        "thresholds": thresholds,
         "command": command(),
         "machine": machine(),
     }
     (given.out / "accuracy.json").write_text(json.dumps(report, indent=2) + "\n")
+    scores = {}
+    for kind, pages in kinds.items():
+        _, those, seen = next(iter(views(kind, pages, found[kind])))
+        scores[kind] = score(those, seen)
+        draw_worst(those, seen, thresholds, given.out / f"worst_{kind}.jpg")
     draw_curves(scores, thresholds, given.out / "precision_recall.png")
-    draw_worst(pages, found, thresholds, given.out / "worst.jpg")
-    print(
-        f"{'class':10} {'boxes':>5} {'AP50':>6} {'50-95':>6} {'prec.':>6} {'recall':>6} {'F1':>6}"
-    )
-    for name, row in rows.items():
-        figures = [row[key] for key in ("ap50", "ap50_95", "precision", "recall", "f1")]
-        print(f"{name:10} {row['boxes']:5} " + " ".join(f"{value:6.3f}" for value in figures))
+    print(told(rows, list(thresholds)))
 
 
 if __name__ == "__main__":

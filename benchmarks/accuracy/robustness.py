@@ -1,16 +1,18 @@
 """What each defect of scans and photos costs the detector as served.
 
-    python -m benchmarks.accuracy.robustness --pages DIR --out REPORT [--limit N] [--url HOST:PORT]
+    python -m benchmarks.accuracy.robustness --out REPORT [--count N] [--pages DIR] [--url URL]
 
-asks the running server for every page of DIR, read as by benchmarks.accuracy.detector: once as it
-is, which is called clean, and once for each defect alone at each strength: those of
-training/detector/scan.py, and four that move the page. Pages larger than scan.FRAME px, the size of
-training's scans, come down to it first, the clean ones too. REPORT gets robustness.json and
+asks the running server for N pages: once as they are, which is called clean, and once for each
+defect alone at each strength: those of training/detector/scan.py, and four that move the page. The
+pages are generated ones of a clean scanner, so that nothing else is wrong with them; with --pages,
+those of a folder, read as by benchmarks.accuracy.detector. Pages larger than scan.FRAME px, for
+which the defects' numbers are, come down to it first. REPORT gets robustness.json and
 robustness.png.
 """
 
 import argparse
 import json
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,19 +21,23 @@ import cv2
 import matplotlib
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
 from benchmarks.accuracy.detector import ask, operating_point, summary
 from benchmarks.machine import command, machine
 from countersign import Client
 from training.detector import scan
-from training.detector.labels import CLASSES, Labelled, read_pages
-from training.detector.score import score
+from training.detector.labels import CLASSES, Labelled
+from training.detector.pages.compose import draw_page
+from training.detector.pages.samples import CLEAN
+from training.detector.score import read_kinds, score
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
 DETECTOR = "document_detector"
 STRENGTHS = (0.5, 1.0)
+HEIGHT = 1170  # px of a generated page: A4 at 100 dpi
 KEPT = 0.5  # share of a box that must be left on the page; with less it counts neither way
 WHITE = (255, 255, 255)  # around a page that was moved
 
@@ -75,6 +81,21 @@ DEFECTS: dict[str, scan.Defect] = {
     )
 }  # fmt: skip
 MOVES: dict[str, Move] = {move.__name__: move for move in (skew, perspective, squash, shrink)}
+
+
+def drawn(count: int, seed: int, folder: Path) -> list[Labelled]:
+    """Generated test pages of a clean scanner, as PNG files in the folder."""
+    pages = []
+    for index in tqdm(range(count), desc="pages", unit="page"):
+        page = draw_page("test", index, seed, HEIGHT, CLEAN)
+        path = folder / f"{index:04d}.png"
+        Image.fromarray(page.pixels).save(path)
+        height, width = page.pixels.shape[:2]
+        source = f"house {page.template}"
+        pages.append(
+            Labelled(path, source, (width, height), page.class_ids, page.xyxy, page.ignore)
+        )
+    return pages
 
 
 def clean(page: Labelled) -> tuple[np.ndarray, Labelled]:
@@ -211,20 +232,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--pages", type=Path, required=True)
-    parser.add_argument("--split", default="test", help="folder of the pages; '' for all")
-    parser.add_argument("--limit", type=int, help="this many pages, spread over all")
+    parser.add_argument("--count", type=int, default=80, help="pages; of a folder, spread over all")
+    parser.add_argument("--pages", type=Path, metavar="DIR", help="pages that are not generated")
+    parser.add_argument("--split", default="validation", help="of a folder that says its splits")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--url", default="127.0.0.1:8001", help="host:port of the gRPC endpoint")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    pages = read_pages(given.pages, given.split)
-    if given.limit:
-        pages = pages[:: -(-len(pages) // given.limit)]
     given.out.mkdir(parents=True, exist_ok=True)
     trials = [("clean", 0.0)]
     trials += [(name, strength) for name in [*DEFECTS, *MOVES] for strength in STRENGTHS]
-    with Client(given.url) as client:
+    with Client(given.url) as client, tempfile.TemporaryDirectory() as folder:
+        if given.pages:
+            (pages,) = read_kinds([given.pages], given.split).values()
+            pages = pages[:: -(-len(pages) // given.count)]
+        else:
+            pages = drawn(given.count, given.seed, Path(folder))
         thresholds = operating_point(client, DETECTOR)
         rows = [
             measure(client, pages, thresholds, name, strength, given.seed)

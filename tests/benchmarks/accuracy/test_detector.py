@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -68,12 +69,49 @@ def test_the_summary_counts_what_the_sheet_shows(page, found):
     assert stamp["ap50"] == pytest.approx(1)  # whatever the threshold
 
 
-@pytest.mark.parametrize("form", ["labels.json", "yolo"])
-def test_the_running_server_is_scored_on_a_labelled_folder(
-    server, tmp_path, samples, sample_pages, form
+def test_a_class_that_a_pages_labels_lack_is_no_mistake(page, found):
+    right, false, missed = mistakes(replace(page, labelled=frozenset({"stamp"})), found, THRESHOLDS)
+    assert (right, false) == ([], [])
+    assert [box.tolist() for box, _ in missed] == [[50, 50, 90, 90]]
+
+
+def test_the_running_server_is_scored_on_each_labelled_folder(
+    server, tmp_path, samples, sample_pages
 ):
-    """On the samples themselves, which the server is known to find."""
-    pages = tmp_path / "pages"
+    """On the samples themselves, which the server is known to find; once in each form."""
+    folders = [written(tmp_path, form, samples, sample_pages) for form in ("json", "yolo")]
+    blank = tmp_path / "blank"
+    (blank / "images").mkdir(parents=True)
+    Image.new("RGB", (300, 400), "white").save(blank / "images" / "white.png")
+    (blank / "labels.json").write_text(
+        json.dumps({"white.png": {"width": 300, "height": 400, "boxes": []}})
+    )
+
+    report = tmp_path / "report"
+    command = ["-m", "benchmarks.accuracy.detector", "--out", report, "--url", server.grpc_url]
+    command += ["--pages", *folders, blank]
+    told = subprocess.check_output([sys.executable, *map(str, command)], cwd=ROOT, text=True)
+
+    rows = json.loads((report / "accuracy.json").read_text())["rows"]
+    assert list(rows) == ["json", "yolo", "blank", "all"]
+    drawn = [box["class"] for page in sample_pages.values() for box in page["boxes"]]
+    for name in ("signature", "stamp"):
+        for kind in ("json", "yolo"):
+            own = rows[kind][name]
+            assert own["boxes"] == own["hits"] == drawn.count(name)
+            assert own["intervals"]["ap50"][0] > 0.9
+        assert rows["all"][name]["boxes"] == 2 * drawn.count(name)
+        assert rows["blank"][name]["ap50"] is None
+        assert rows["blank"][name]["intervals"]["false_alarms"] == [0, 0]
+    for kind in ("json", "yolo", "blank"):
+        assert Image.open(report / f"worst_{kind}.jpg").width == 4 * 480
+    assert (report / "precision_recall.png").exists()
+    assert len(told.splitlines()) == 1 + 2 * len(rows)
+
+
+def written(folder: Path, form: str, samples: Path, sample_pages: dict) -> Path:
+    """The sample pages as JPEG files below `folder`, with labels in that form."""
+    pages = folder / form
     labels = {}
     for name, page in sample_pages.items():
         image = Image.open(samples / name).convert("RGB")
@@ -82,28 +120,17 @@ def test_the_running_server_is_scored_on_a_labelled_folder(
             "height": image.height,
             "boxes": page["boxes"],
         }
-        folder = pages / "images" if form == "labels.json" else pages / "images" / "test"
-        folder.mkdir(parents=True, exist_ok=True)
-        image.save(folder / f"{Path(name).stem}.jpg", quality=95)
-    if form == "labels.json":
+        images = pages / "images" if form == "json" else pages / "images" / "val"
+        images.mkdir(parents=True, exist_ok=True)
+        image.save(images / f"{Path(name).stem}.jpg", quality=95)
+    if form == "json":
         (pages / "labels.json").write_text(json.dumps(labels))
     else:
-        (pages / "labels" / "test").mkdir(parents=True)
+        (pages / "labels" / "val").mkdir(parents=True)
         for name, page in labels.items():
             lines = [yolo_line(box, page["width"], page["height"]) for box in page["boxes"]]
-            (pages / "labels" / "test" / f"{Path(name).stem}.txt").write_text("\n".join(lines))
-
-    report = tmp_path / "report"
-    command = ["-m", "benchmarks.accuracy.detector", "--pages", str(pages), "--out", str(report)]
-    subprocess.run([sys.executable, *command, "--url", server.grpc_url], cwd=ROOT, check=True)
-
-    rows = json.loads((report / "accuracy.json").read_text())["classes"]
-    drawn = [box["class"] for page in sample_pages.values() for box in page["boxes"]]
-    for name in ("signature", "stamp"):
-        assert rows[name]["boxes"] == rows[name]["hits"] == drawn.count(name)
-        assert rows[name]["ap50"] > 0.9
-    assert Image.open(report / "worst.jpg").width == 4 * 480
-    assert (report / "precision_recall.png").exists()
+            (pages / "labels" / "val" / f"{Path(name).stem}.txt").write_text("\n".join(lines))
+    return pages
 
 
 def yolo_line(box: dict, width: int, height: int) -> str:

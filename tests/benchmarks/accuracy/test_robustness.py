@@ -131,6 +131,17 @@ def test_the_table_gives_the_share_of_the_clean_pages():
     assert lines[2].split() == ["specks", "0.5", *["0.600", "0.75", "1.000", "0.500"] * 2]
 
 
+def test_generated_pages_are_of_a_clean_scanner(tmp_path):
+    """As bright as white paper between the print, in colour, and nowhere noisy."""
+    (page,) = robustness.drawn(1, 0, tmp_path)
+    pixels = np.array(Image.open(page.path))
+    assert pixels.shape[:2] == (robustness.HEIGHT, page.size[0])
+    assert np.percentile(pixels, 60) >= 250
+    boxes = page.xyxy
+    assert (boxes[:, :2] >= 0).all()
+    assert (boxes[:, 2:] <= page.size).all()
+
+
 def test_the_running_server_is_scored_under_each_defect(server, tmp_path, samples, sample_pages):
     images = tmp_path / "pages" / "images"
     images.mkdir(parents=True)
@@ -147,7 +158,7 @@ def test_the_running_server_is_scored_under_each_defect(server, tmp_path, sample
         "benchmarks.accuracy.robustness",
         "--pages",
         str(tmp_path / "pages"),
-        "--limit",
+        "--count",
         "1",
     ]
     command += ["--out", str(tmp_path / "report"), "--url", server.grpc_url]
