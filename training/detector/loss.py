@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 from ultralytics.nn.tasks import RTDETRDetectionModel
 from ultralytics.utils.loss import E2ELoss, v8DetectionLoss
@@ -70,6 +70,7 @@ def loss_of(
             if isinstance(part, v8DetectionLoss):
                 masks.append(MaskedCrossEntropy())
                 part.bce = masks[-1]  # type: ignore[assignment]  # called alike
+    forward = torch.compile(model) if device.type == "cuda" else model
     strides = [int(stride) for stride in getattr(model, "stride", [])]
 
     def loss(batch: Batch, done: float) -> tuple[Tensor, dict[str, Tensor]]:
@@ -81,7 +82,10 @@ def loss_of(
         pixels = batch.pixels.to(device, memory_format=torch.channels_last).float() / 255
         labels["img"] = pixels
         with torch.autocast(device.type, torch.bfloat16):
-            outputs = _outputs(model, pixels, labels)
+            if criterion is None:
+                outputs = model.predict(pixels, batch=_queries(labels, len(pixels)))
+            else:
+                outputs = forward(pixels)
         outputs = in_float32(outputs)
         if criterion is None:
             total, parts = model.loss(labels, outputs)
@@ -99,17 +103,15 @@ def loss_of(
     return loss
 
 
-def _outputs(model: nn.Module, pixels: Tensor, labels: dict[str, Tensor]) -> Any:
-    if not isinstance(model, RTDETRDetectionModel):
-        return model(pixels)
+def _queries(labels: dict[str, Tensor], views: int) -> dict[str, Any]:
+    """The boxes as RT-DETR's decoder takes them, which learns to denoise them too."""
     image = labels["batch_idx"].long()
-    targets = {
+    return {
         "cls": labels["cls"].long().view(-1),
         "bboxes": labels["bboxes"],
         "batch_idx": image,
-        "gt_groups": torch.bincount(image, minlength=len(pixels)).tolist(),
+        "gt_groups": torch.bincount(image, minlength=views).tolist(),
     }
-    return model.predict(pixels, batch=targets)
 
 
 def in_float32(value: Any) -> Any:

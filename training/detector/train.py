@@ -8,7 +8,8 @@ into RUN and mixed in. The defaults suit a start from weights that know document
 --start, `--model yolov8s.yaml` (yolo26n.yaml, rtdetr-l.yaml) starts from nothing.
 
 The rate rises over `warmup` views, stays, and falls over the last `decay` of them. So a run can be
-cut off anywhere: `--start RUN/last.pt --views N --decay 1` ends it over N views more.
+cut off anywhere: `--start RUN/last.pt --views N --decay 1` ends it over N views more; and
+`--within MINUTES` ends it in time.
 
 RUN gets last.pt (the mean of the weights, to export or to start from), state.pt (to go on from),
 recipe.json, progress.csv and curves.png, every `minutes`. The same command goes on after an
@@ -127,18 +128,17 @@ def optimizer_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.999))
 
 
-def rate(recipe: Recipe, views: int) -> float:
-    """The learning rate after so many views."""
+def rate(recipe: Recipe, views: int, done: float) -> float:
+    """The learning rate after so many views, with this share of the run done."""
     warm = min(1.0, (views + recipe.batch) / max(1, recipe.warmup))
-    left = (recipe.views - views) / max(1.0, recipe.decay * recipe.views)
-    return recipe.lr * warm * (recipe.final_lr + (1 - recipe.final_lr) * min(1.0, left))
+    left = (1 - done) / recipe.decay if recipe.decay else 1.0
+    return recipe.lr * warm * (recipe.final_lr + (1 - recipe.final_lr) * min(1.0, max(0.0, left)))
 
 
-def mean_share(recipe: Recipe, views: int) -> float:
+def mean_share(recipe: Recipe, views: int, done: float) -> float:
     """How much of the mean of the weights a batch leaves; little at first, when it is young."""
     batches_done = views / recipe.batch
-    decaying = views >= (1 - recipe.decay) * recipe.views
-    most = recipe.final_ema if decaying else recipe.ema
+    most = recipe.final_ema if done >= 1 - recipe.decay else recipe.ema
     return min(most, (1 + batches_done) / (10 + batches_done))
 
 
@@ -187,19 +187,23 @@ def measure_statistics(model: nn.Module, views: Views, batch: int) -> None:
 
 
 def learn(
-    state: State, views: Views, recipe: Recipe, until: float = float("inf")
+    state: State, views: Views, recipe: Recipe, seconds: float = float("inf")
 ) -> Iterator[dict[str, float]]:
     """Go through the views from where the state is; yields the batch's losses.
 
-    It ends early once `time.monotonic()` is past `until`. FloatingPointError on the first loss that
-    is not finite, before its update.
+    With `seconds`, the run's share that is done is that of the time, if that is more, and it ends
+    with it. FloatingPointError on the first loss that is not finite, before its update.
     """
+    begun = time.monotonic()
     loss = loss_of(state.model, {"box": recipe.box, "cls": recipe.cls, "dfl": recipe.dfl})
     state.model.train()
     for batch in batches(views, state.views, recipe.batch, recipe.loaders):
+        done = max(state.views / recipe.views, (time.monotonic() - begun) / max(seconds, 1e-9))
+        if done >= 1:
+            return
         for group in state.optimizer.param_groups:
-            group["lr"] = rate(recipe, state.views)
-        total, parts = loss(batch, state.views / recipe.views)
+            group["lr"] = rate(recipe, state.views, done)
+        total, parts = loss(batch, done)
         if not torch.isfinite(total):
             raise FloatingPointError(f"view {state.views}: loss {total.item()}")
         state.optimizer.zero_grad()
@@ -207,10 +211,8 @@ def learn(
         nn.utils.clip_grad_norm_(state.model.parameters(), recipe.clip)
         state.optimizer.step()
         state.views += len(batch.labelled)
-        update_mean(state.mean, state.model, mean_share(recipe, state.views))
+        update_mean(state.mean, state.model, mean_share(recipe, state.views, done))
         yield {name: value.item() for name, value in parts.items()}
-        if time.monotonic() > until:
-            return
 
 
 @torch.no_grad()
@@ -268,15 +270,15 @@ def train(
     out: Path,
     start: Path | None,
     cache: Path | None = None,
-    hours: float = float("inf"),
+    minutes: float = float("inf"),
 ) -> dict[str, float]:
     """One run into `out`, from where it stands; returns the last figures of `validate`.
 
-    It stops after `hours`, to be gone on with. `cache` is a folder of shrunk pages that runs share,
-    `out`/cache if left out; pages that are drawn lie beside it. ValueError if `out` holds a run of
-    another recipe, or there is nothing to train on; raises as `labels.read_pages` and `learn`.
+    It learns for `minutes` at most, its rate falling to the end in that time. `cache` is a folder
+    of shrunk pages that runs share, `out`/cache if left out; pages that are drawn lie beside it.
+    ValueError if `out` holds a run of another recipe, or there is nothing to train on; raises as
+    `labels.read_pages` and `learn`.
     """
-    until = time.monotonic() + hours * 3600
     out.mkdir(parents=True, exist_ok=True)
     write_recipe(recipe, real, generated, start, out / "recipe.json")
     cache = cache or out / "cache"
@@ -295,7 +297,7 @@ def train(
     losses: dict[str, list[float]] = defaultdict(list)
     due = time.monotonic() + recipe.minutes * 60
     with stopping() as asked, tqdm(total=recipe.views, initial=state.views, unit="image") as bar:
-        for parts in learn(state, views, recipe, until):
+        for parts in learn(state, views, recipe, minutes * 60):
             bar.update(recipe.batch)
             for name, value in parts.items():
                 losses[name].append(value)
@@ -501,12 +503,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_arguments(parser)
-    parser.add_argument("--hours", type=float, default=float("inf"), help="stop after so long")
+    parser.add_argument(
+        "--within", type=float, default=float("inf"), metavar="MINUTES",
+        help="learn for so long at most, the rate falling to the end in that time",
+    )  # fmt: skip
     options = vars(parser.parse_args())
     try:
         train(
             recipe_of(options), options["real"], options["generated_folders"], options["out"],
-            options["start"], options["cache"], options["hours"],
+            options["start"], options["cache"], options["within"],
         )  # fmt: skip
     except (ValueError, FileNotFoundError) as error:
         parser.exit(1, f"training.detector.train: {error}\n")

@@ -1,4 +1,5 @@
 import json
+import time
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -107,19 +108,32 @@ def test_the_mean_moves_by_its_share():
 
 def test_a_young_mean_forgets_and_the_last_one_remembers_longest():
     recipe = Recipe(views=1_000_000, batch=10, decay=0.2)
-    assert mean_share(recipe, 10) == pytest.approx(2 / 11)
-    assert mean_share(recipe, 500_000) == 0.999
-    assert mean_share(recipe, 900_000) == 0.9998
+    assert mean_share(recipe, 10, 0.0) == pytest.approx(2 / 11)
+    assert mean_share(recipe, 500_000, 0.5) == 0.999
+    assert mean_share(recipe, 900_000, 0.9) == 0.9998
 
 
 def test_the_rate_rises_stays_and_falls():
-    recipe = Recipe(views=1000, batch=10, lr=1.0, warmup=100, decay=0.2, final_lr=0.01)
-    assert rate(recipe, 0) == pytest.approx(0.1)
-    assert rate(recipe, 40) == pytest.approx(0.5)
-    assert rate(recipe, 90) == rate(recipe, 800) == 1.0
-    assert rate(recipe, 900) == pytest.approx(0.505)
-    assert rate(recipe, 1000) == pytest.approx(0.01)
-    assert rate(replace(recipe, decay=0.0), 999) == 1.0
+    recipe = Recipe(batch=10, lr=1.0, warmup=100, decay=0.2, final_lr=0.01)
+    assert rate(recipe, 0, 0.0) == pytest.approx(0.1)
+    assert rate(recipe, 40, 0.04) == pytest.approx(0.5)
+    assert rate(recipe, 90, 0.09) == rate(recipe, 700, 0.7) == 1.0
+    assert rate(recipe, 900, 0.9) == pytest.approx(0.505)
+    assert rate(recipe, 1000, 1.0) == pytest.approx(0.01)
+    assert rate(replace(recipe, decay=0.0), 999, 0.999) == 1.0
+
+
+def test_a_run_within_some_time_ends_in_it_at_the_last_rate(views_of, tmp_path):
+    recipe = replace(TINY, views=1_000_000, lr=1e-4, decay=1.0)
+    state = begin(recipe, SHIPPED, views_of(recipe), tmp_path / "none")
+    rates = []
+    begun = time.monotonic()
+    for _ in learn(state, views_of(recipe), recipe, seconds=2.0):
+        rates.append(state.optimizer.param_groups[0]["lr"])
+    assert time.monotonic() - begun < 10
+    assert rates[2:] == sorted(rates[2:], reverse=True)
+    assert rates[-1] < rates[1]
+    assert state.views == 2 * len(rates)
 
 
 def test_decay_leaves_norms_and_biases_alone(views_of, tmp_path):
@@ -209,8 +223,8 @@ def test_of_a_checkpoint_with_other_classes_all_but_the_head_is_taken(tmp_path):
 
 def test_another_recipe_in_the_same_folder_is_refused(marked, tmp_path):
     run = (TINY, [marked], [], tmp_path / "run", SHIPPED, tmp_path / "cache")
-    train(*run, hours=0)
-    train(replace(TINY, minutes=1), *run[1:], hours=0)
+    train(*run, minutes=1e-9)
+    train(replace(TINY, minutes=1), *run[1:], minutes=1e-9)
     with pytest.raises(ValueError, match="another lr, seed"):
         train(replace(TINY, lr=1.0, seed=3), *run[1:])
 
