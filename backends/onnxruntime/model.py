@@ -142,11 +142,10 @@ class TritonPythonModel:
 
     def respond(self, request):
         """One request's response: the graph's outputs, or ONNX Runtime's reason."""
-        feed = {n: pb_utils.get_input_tensor_by_name(request, n).as_numpy() for n in self.inputs}
         try:
-            found = self.session.run(self.outputs, feed)
+            inputs = [pb_utils.get_input_tensor_by_name(request, name) for name in self.inputs]
+            feed = {tensor.name(): tensor.as_numpy() for tensor in inputs}
+            found = zip(self.outputs, self.session.run(self.outputs, feed), strict=True)
+            return pb_utils.InferenceResponse([pb_utils.Tensor(name, x) for name, x in found])
         except Exception as error:  # ONNX Runtime's own have no base of their own
             return pb_utils.InferenceResponse([], pb_utils.TritonError(str(error)))
-        return pb_utils.InferenceResponse(
-            [pb_utils.Tensor(name, x) for name, x in zip(self.outputs, found, strict=True)]
-        )

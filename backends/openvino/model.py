@@ -23,8 +23,10 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from threading import Lock, Thread
 
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # sends no usage data
@@ -171,6 +173,27 @@ def load(
         raise ValueError(f"unable to load '{path}': {error}") from error
 
 
+class Runner:
+    """Runs as many requests at once as a compiled model has streams."""
+
+    def __init__(self, compiled: ov.CompiledModel) -> None:
+        count = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+        self.threads = ThreadPoolExecutor(count)
+        self.idle: SimpleQueue[ov.InferRequest] = SimpleQueue()
+        for _ in range(count):
+            self.idle.put(compiled.create_infer_request())
+
+    def start(self, work: Callable[[ov.InferRequest], None]) -> None:
+        """Waits for a stream that is idle, and returns once it is at work."""
+        self.threads.submit(self._run, self.idle.get(), work)
+
+    def _run(self, infer: ov.InferRequest, work: Callable[[ov.InferRequest], None]) -> None:
+        try:
+            work(infer)
+        finally:
+            self.idle.put(infer)
+
+
 class TritonPythonModel:
     def initialize(self, args):
         config = json.loads(args["model_config"])
@@ -188,31 +211,19 @@ class TritonPythonModel:
         self.batch = config["max_batch_size"]
         padding = config.get("parameters", {}).get("ENABLE_BATCH_PADDING", {})
         self.pads = padding.get("string_value", "").upper() == "YES"
-        self.alone = self.together = self.queue(compiled)
+        self.alone = self.together = Runner(compiled)
         self.again, self.preparing = again, None
         self.under_way = 0  # requests
         self.counting = Lock()
 
-    def queue(self, compiled: ov.CompiledModel) -> ov.AsyncInferQueue:
-        """What runs as many requests at once as the model has streams."""
-        queue = ov.AsyncInferQueue(compiled)
-        queue.set_callback(self.respond)
-        return queue
-
     def execute(self, requests):
         """Starts each request and returns: its response is sent when it is ready."""
         for request in requests:
-            sender = request.get_response_sender()
-            queue = self.alone if self.count(1) == 1 else self.shared()
-            try:
-                feed, rows = self.feed(request)
-                queue.start_async(feed, (request, feed, rows, sender), share_inputs=True)
-            except (ValueError, RuntimeError) as error:
-                self.count(-1)
-                send(sender, pb_utils.InferenceResponse([], pb_utils.TritonError(str(error))))
+            runner = self.alone if self.count(1) == 1 else self.shared()
+            runner.start(partial(self.answer, request, request.get_response_sender()))
 
-    def shared(self) -> ov.AsyncInferQueue:
-        """The queue for requests that come together: the only one until the other is compiled."""
+    def shared(self) -> Runner:
+        """For requests that come together: the only runner until the other is compiled."""
         if self.again:
             self.preparing = Thread(target=self.prepare, args=[self.again])
             self.preparing.start()
@@ -220,13 +231,29 @@ class TritonPythonModel:
         return self.together
 
     def prepare(self, again: Compile) -> None:
-        self.together = self.queue(again())
+        self.together = Runner(again())
 
     def count(self, change: int) -> int:
         """How many requests are under way after one more or less."""
         with self.counting:
             self.under_way += change
             return self.under_way
+
+    def answer(self, request, sender, infer: ov.InferRequest) -> None:
+        """Sends the request's response: the graph's outputs, or why there are none."""
+        try:
+            feed, rows = self.feed(request)
+            infer.infer(feed, share_inputs=True)
+            found = {name: infer.get_tensor(name).data for name in self.outputs}
+            tensors = [
+                pb_utils.Tensor(name, data[:rows] if self.batch else data)
+                for name, data in found.items()
+            ]
+            response = pb_utils.InferenceResponse(tensors)
+        except Exception as error:  # whatever it is, somebody waits for an answer
+            response = pb_utils.InferenceResponse([], pb_utils.TritonError(str(error)))
+        self.count(-1)
+        sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
     def feed(self, request) -> tuple[dict[str, np.ndarray], int]:
         """The request's tensors, views of shared memory, and the rows of them that count."""
@@ -246,21 +273,9 @@ class TritonPythonModel:
         }
         return full, rows
 
-    def respond(self, done: ov.InferRequest, started) -> None:
-        _, _, rows, sender = started  # the others kept the inputs' memory alive
-        tensors = []
-        for name in self.outputs:
-            data = done.get_tensor(name).data
-            tensors.append(pb_utils.Tensor(name, data[:rows] if self.batch else data))
-        self.count(-1)
-        send(sender, pb_utils.InferenceResponse(tensors))
-
     def finalize(self):
+        """Ends once all requests under way are answered."""
         if self.preparing:
             self.preparing.join()
-        self.alone.wait_all()
-        self.together.wait_all()
-
-
-def send(sender, response) -> None:
-    sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        self.alone.threads.shutdown()
+        self.together.threads.shutdown()
