@@ -11,7 +11,9 @@ ROOT = Path(__file__).resolve().parents[1]
 TRITON = {"triton_python_backend_utils"}
 # Serving and asking need little: all that these folders may import beside Python's own
 ALL = {
-    "model_repository": TRITON | {"numpy", "cv2", "PIL", "decode", "fit", "heads"},
+    "model_repository": TRITON
+    | {"numpy", "cv2", "PIL", "simplejpeg", "pyvips"}
+    | {"header", "decode", "fit", "heads"},
     "backends": TRITON | {"numpy", "openvino", "onnxruntime"},
     "server": {"server"},
     "inprocess": {"inprocess", "numpy", "google", "tritonclient"},  # google.protobuf

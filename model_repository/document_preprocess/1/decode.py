@@ -80,12 +80,12 @@ def open_image(sent: bytes, page: object = 1, max_pixels: int = MAX_PIXELS) -> E
     name = f"image: {len(file)} bytes of {format}"
     if len(file) > MAX_BYTES:
         raise ValueError(f"{name}, limit {MAX_BYTES}")
-    whole = isinstance(page, int) and not isinstance(page, bool)
+    number = page if isinstance(page, int) and not isinstance(page, bool) else 0
     try:
-        header = read_header(file, format, page if whole and page > 0 else 1)
+        header = read_header(file, format, max(1, number))
     except ValueError as error:
         raise ValueError(f"{name}, {error}") from error
-    if not whole or not 1 <= page <= header.page_count:
+    if not 1 <= number <= header.page_count:
         raise ValueError(
             f"parameter page: {page!r}, limit a whole number 1 to {header.page_count}, "
             f"the pages of this {format} file"

@@ -89,7 +89,7 @@ class Layout(NamedTuple):
     """How numbers are written in a TIFF: struct formats."""
 
     order: str
-    count: str = "H"
+    length: str = "H"  # of a directory, in entries
     entry: str = "HHI4s"
     offset: str = "I"
 
@@ -134,7 +134,7 @@ def orientation(exif: bytes, xmp: bytes) -> int:
 
 
 def _turned(value: int | None, xmp: bytes) -> int:
-    if value in range(1, 9):
+    if value is not None and 1 <= value <= 8:
         return value
     found = XMP_ORIENTATION.search(xmp)
     return int(found[1]) if found else 1
@@ -279,14 +279,14 @@ def _tiff(file: bytes, page: int) -> Header:
         if numbers[tag] is None:
             kind = directory[tag][0]
             raise ValueError(f"its {TIFF_TAGS[tag]} are of type {kind}, not whole numbers")
-    if not numbers.get(256) or not numbers.get(257):
+    width, height = numbers.get(256) or 0, numbers.get(257) or 0
+    if not width or not height:
         raise ValueError("no ImageWidth or ImageLength")
     if numbers.get(262) == YCBCR and numbers.get(259) != JPEG_IN_TIFF:
         raise ValueError("YCbCr that is not JPEG")
-    width, height = numbers[256], numbers[257]
     tile = (numbers.get(322) or width) * (numbers.get(323) or height)
     tiles = width * height // max(1, tile)
-    bits = max(8, numbers.get(258, 1) * numbers.get(277, 1))
+    bits = max(8, (numbers.get(258) or 1) * (numbers.get(277) or 1))
     xmp = _content(file, layout, directory.get(XMP))
     return Header(
         width,
@@ -323,7 +323,7 @@ def _tiff_pages(tiff: bytes, layout: Layout, at: int) -> list[int]:
 
 def _layout(tiff: bytes) -> tuple[Layout, int]:
     """How a TIFF is written and where its first directory is. ValueError for what is no TIFF."""
-    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2], "")
     version = struct.unpack_from(f"{order}H", tiff, 2)[0] if order else None
     if version == 42:
         return Layout(order), *struct.unpack_from(f"{order}I", tiff, 4)
