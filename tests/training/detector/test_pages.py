@@ -1,3 +1,6 @@
+import dataclasses
+import io
+import json
 import subprocess
 import sys
 
@@ -5,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from fontTools.ttLib import TTFont
+from PIL import Image
 
 from training.detector import scan
 from training.detector.labels import CLASSES, read_pages
@@ -376,15 +380,42 @@ def test_a_quarter_turn_swaps_a_patch():
     assert turned[3].mean() < 0.1
 
 
-@pytest.mark.parametrize(("suffix", "mode"), [("jpg", "RGB"), ("tiff", "1"), ("png", "P")])
-def test_a_sample_is_saved_as_its_suffix_says(tmp_path, suffix, mode):
-    from PIL import Image
-
+@pytest.mark.parametrize(("suffix", "mode"), [(".jpg", "RGB"), (".tiff", "1"), (".png", "P")])
+def test_a_sample_is_encoded_as_its_suffix_says(suffix, mode):
     page = Image.new("RGB", (80, 100), (250, 250, 250))
-    samples.save(page, tmp_path / f"page.{suffix}", dpi=150)
-    with Image.open(tmp_path / f"page.{suffix}") as saved:
+    with Image.open(io.BytesIO(samples.encode(page, suffix, 150))) as saved:
         assert (saved.mode, saved.size) == (mode, (80, 100))
         assert round(saved.info["dpi"][0]) == 150
+
+
+def test_a_sample_is_right_if_each_mark_is_found_once_in_its_class():
+    marks = np.array([[0, 0, 10, 10], [20, 20, 40, 40]], np.float32)
+    page = dataclasses.replace(draw_page("test", 0, 0), class_ids=np.array([0, 1]), xyxy=marks)
+    near = [[0, 0, 10, 8], [20, 20, 40, 40]]  # IoU 0.8
+    assert samples.right(page, {"boxes": near, "labels": ["signature", "stamp"]})
+    assert samples.right(page, {"boxes": near[::-1], "labels": [b"stamp", b"signature"]})
+    assert not samples.right(page, {"boxes": near, "labels": ["stamp", "signature"]})
+    assert not samples.right(page, {"boxes": near[:1], "labels": ["signature"]})
+    twice = {"boxes": [*near, near[0]], "labels": ["signature", "stamp", "signature"]}
+    assert not samples.right(page, twice)
+    far = [[0, 0, 10, 5], [20, 20, 40, 40]]  # IoU 0.5
+    assert not samples.right(page, {"boxes": far, "labels": ["signature", "stamp"]})
+
+
+def test_samples_are_written_of_pages_that_the_detector_gets_right(tmp_path, monkeypatch):
+    monkeypatch.setattr(samples, "SAMPLES", {"a.jpg": ("contract", 60), "b.png": ("invoice", 60)})
+    monkeypatch.setattr(samples, "right", lambda page, found: found["right"])
+    answers = iter((False, True, True))  # the first contract is passed over
+    samples.write(tmp_path, 0, lambda content: {"right": next(answers)})
+    boxes = json.loads((tmp_path / "pages.json").read_text())
+    assert set(boxes) == {"a.jpg", "b.png"}
+    for name, kind in (("a.jpg", "contract"), ("b.png", "invoice")):
+        with Image.open(tmp_path / name) as page:
+            assert page.size[1] == round(samples.A4_INCHES * 60)
+        assert {box["class"] for box in boxes[name]["boxes"]} == set(CLASSES), kind
+    monkeypatch.setattr(samples, "TRIES", 3)
+    with pytest.raises(ValueError, match=r"a\.jpg: of 3 pages \(contract\)"):
+        samples.write(tmp_path, 0, lambda content: {"right": False})
 
 
 def test_a_plain_scan_of_a_page_is_the_page():

@@ -1,7 +1,7 @@
 """Write seeded splits of generated pages.
 
     python -m training.detector.pages --out DIR --seed 0 --train 3600 --validation 300 --test 300
-    python -m training.detector.pages --samples server/samples --seed 0
+    python -m training.detector.pages --samples server/samples --seed 0  # that the detector finds
 
 DIR gets images/*.jpg and labels.json: file -> width, height, document, split, boxes, and areas to
 ignore, as labels.py reads them.
@@ -13,6 +13,8 @@ from pathlib import Path
 from training.detector.pages import samples
 from training.detector.pages.compose import POOLS
 from training.detector.pages.splits import write_splits
+
+REPOSITORY = Path(__file__).resolve().parents[3] / "model_repository"
 
 
 def main() -> None:
@@ -27,7 +29,9 @@ def main() -> None:
         parser.add_argument(f"--{split}", type=int, default=0, help="number of pages")
     given = parser.parse_args()
     if given.samples:
-        samples.write(given.samples, given.seed)
+        from inprocess import Detector  # drawing pages needs no OpenVINO
+
+        samples.write(given.samples, given.seed, Detector(REPOSITORY).detect)
     else:
         write_splits(given.out, given.seed, {split: getattr(given, split) for split in POOLS})
 

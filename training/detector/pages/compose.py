@@ -184,6 +184,13 @@ class Paper:
             self.marks.append(Mark(class_id, kind, points, fading.astype(np.float32)))
 
 
+def template_of(split: str, index: int, seed: int) -> int:
+    """The house that page number `index` of a split is of."""
+    return int(
+        np.random.default_rng((seed, list(POOLS).index(split), index, 1)).choice(POOLS[split])
+    )
+
+
 def draw_page(
     split: str,
     index: int,
@@ -196,11 +203,11 @@ def draw_page(
     `height` is the resolution in px, of any in HEIGHTS unless told. KeyError if there is no such
     split.
     """
-    pool = POOLS[split]
-    rng = np.random.default_rng((seed, list(POOLS).index(split), index))
-    height = height or int(rng.integers(*HEIGHTS))
-    template = int(rng.choice(pool))
+    pool, template = POOLS[split], template_of(split, index, seed)
     kind = houses.kind(template)
+    rng = np.random.default_rng((seed, list(POOLS).index(split), index))
+    any_height = int(rng.integers(*HEIGHTS))
+    height = height or any_height
     aspect = 0.7071 if rng.random() < 0.6 else 0.7727  # A4, letter
     sheet = Sheet(round(height * aspect), height, houses.look(template), rng)
     places = templates.TEMPLATES[kind](sheet, rng)
