@@ -82,7 +82,7 @@ def configuration(settings: Settings, ensembles: Mapping[str, str]) -> Config:
                     [settings.http_port, settings.grpc_port],
                     front_manager(settings, ensembles),
                 ),
-                listener("metrics", settings, [settings.metrics_port], metrics_manager()),
+                listener("metrics", settings, [settings.metrics_port], metrics_manager(settings)),
             ],
             "clusters": [
                 *(cluster(name, path, name == "grpc") for name, path in SOCKETS.items()),
@@ -381,10 +381,7 @@ def routes(keys: bool) -> list[Config]:
     return [
         *(of_a_key(each) for each in known if keys),
         *known,
-        {
-            "match": {"prefix": "/"},
-            "direct_response": {"status": 404, "body": {"inline_string": "no such path"}},
-        },
+        no_path(),
     ]
 
 
@@ -409,6 +406,14 @@ def route(kind: str, method: str, path: str, infers: bool = False) -> Config:
             },
         },
         **({} if infers else {"typed_per_filter_config": {CROWD: disabled()}}),
+    }
+
+
+def no_path() -> Config:
+    """The answer to all that has no route."""
+    return {
+        "match": {"prefix": "/"},
+        "direct_response": {"status": 404, "body": {"inline_string": "no such path"}},
     }
 
 
@@ -439,23 +444,13 @@ def disabled() -> Config:
     return typed("config.route.v3.FilterConfig", disabled=True)
 
 
-def metrics_manager() -> Config:
-    """Triton's metrics at /metrics, Envoy's own at /front."""
+def metrics_manager(settings: Settings) -> Config:
+    """Triton's metrics at /metrics, Envoy's own at /front; looked at like the rest."""
+    triton, envoy = route("read", "GET", "/metrics"), route("read", "GET", "/front")
+    triton["route"]["cluster"] = "metrics"
+    envoy["route"] |= {"cluster": "admin", "regex_rewrite": rewrite("/stats/prometheus")}
     return http_manager(
-        "metrics",
-        [
-            {"match": {"path": "/metrics"}, "route": {"cluster": "metrics"}},
-            {
-                "match": {"path": "/front"},
-                "route": {"cluster": "admin", "regex_rewrite": rewrite("/stats/prometheus")},
-            },
-            {
-                "match": {"prefix": "/"},
-                "direct_response": {"status": 404, "body": {"inline_string": "no such path"}},
-            },
-        ],
-        [],
-        BODY_SPARE,
+        "metrics", [triton, envoy, no_path()], [look(settings, {}), only_looked_at()], BODY_SPARE
     )
 
 
