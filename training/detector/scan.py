@@ -271,7 +271,7 @@ SHARES = {  # of SOURCES by kind of page
     "memo": OFFICE,
     "table": OFFICE,
     "manuscript": OFFICE,
-    "invoice": {"archive": 0.06, "clean": 0.6, "flatbed": 0.18, "phone": 0.12, "fax": 0.04},
+    "invoice": {"archive": 0.05, "clean": 0.63, "flatbed": 0.17, "phone": 0.12, "fax": 0.03},
     "receipt": {"clean": 0.1, "flatbed": 0.1, "phone": 0.8},
 }
 

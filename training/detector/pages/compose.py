@@ -60,7 +60,7 @@ STAMPED: dict[str, tuple[tuple[float, ...], dict[str, float]]] = {
          "registry": 0.05, "oval": 0.03},
     ),
     "invoice": (
-        (0.2, 0.5, 0.2, 0.1),
+        (0.12, 0.56, 0.22, 0.1),
         {"company": 0.42, "registry": 0.13, "date": 0.08, "word": 0.07, "round": 0.12, "oval": 0.03,
          "text": 0.06, "framed": 0.05, "dateline": 0.02, "picture": 0.02},
     ),
@@ -85,14 +85,11 @@ STAMPED: dict[str, tuple[tuple[float, ...], dict[str, float]]] = {
 STAMPED |= {"memo": STAMPED["letter"], "continuation": STAMPED["letter"]}
 # Share of stamps that somebody signs across or inside.
 CROSSED = {
-    "certified": 0.95,
-    "round": 0.42,
-    "oval": 0.42,
-    "company": 0.4,
-    "text": 0.25,
+    "certified": 0.95, "company": 0.6, "rings": 0.5, "round": 0.42, "oval": 0.42, "text": 0.3,
     "picture": 0.2,
-}
-OWN_COLOUR = 0.45  # share of those that are in the stamp's own ink, or one like it
+}  # fmt: skip
+# Share of those signatures that are in the stamp's own ink or one like it: on seals, on others.
+SEAL_COLOUR, STAMP_COLOUR = 0.5, 0.25
 BOX_KINDS = {
     "round": "round_seal", "rings": "round_seal", "oval": "oval_seal", "square": "square_seal",
     "date": "date_stamp", "dateline": "date_stamp", "framed": "framed_text",
@@ -449,7 +446,7 @@ def _press_stamp(
         paper.write(face.entries, _pen(paper, rng), corner, 0.9)
     if rng.random() >= CROSSED.get(stamp.kind, 0.06):
         return
-    own = rng.random() < OWN_COLOUR
+    own = rng.random() < (SEAL_COLOUR if stamp.kind in designs.SEALS else STAMP_COLOUR)
     pen = _like(designs.INKS[stamp.ink], rng) if own else _pen(paper, rng)
     x, y = (box[:2] + box[2:]) / 2 / paper.unit
     across = width / paper.unit
