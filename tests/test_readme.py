@@ -60,6 +60,22 @@ def test_the_python_lines_print_what_was_found(server, folder, sample_pages, sam
     assert digits == next(iter(sample_captchas.values()))
 
 
+def test_the_lines_without_a_server_find_the_same(folder, sample_pages):
+    code = block("python", "from inprocess").replace("model_repository", f"{ROOT}/model_repository")
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    labels = re.findall(r"'(\w+)'", run.stdout)
+    drawn = next(iter(sample_pages.values()))["boxes"]
+    assert sorted(labels) == sorted(box["class"] for box in drawn)
+
+
 def test_the_command_lines_work(server, folder, sample_captchas):
     lines = block("sh", "countersign").replace(" | jq .", "").strip().splitlines()
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
