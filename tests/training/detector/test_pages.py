@@ -262,6 +262,19 @@ def test_every_kind_of_page_and_every_layout_draws():
         assert ink < -50, (kind, layout)
 
 
+def test_tables_name_kinds_that_there_are():
+    """A kind that is misspelt in one of them would be passed over."""
+    pages = {*scan.SHARES, *compose.STAMPED, *compose.UNSIGNED, *compose.SPREAD}
+    pages |= {*houses.COLOURFUL, *houses.PASTEL}
+    assert pages - {""} <= set(houses.SHARES)
+    stamped = {kind for _, kinds in compose.STAMPED.values() for kind in kinds}
+    assert {*stamped, *compose.CROSSED, *compose.BOX_KINDS, *designs.SIZES} <= set(designs.KINDS)
+    sources = {source for shares in scan.SHARES.values() for source in shares} | set(scan.SOLEMN)
+    assert sources <= set(scan.SOURCES)
+    pens = {*compose.PENS, *compose.INVOICE_PENS}
+    assert pens <= set(handwriting.INKS)
+
+
 def test_a_new_trait_leaves_the_others_as_they_were():
     first, second = Traits(1, 7), Traits(1, 7)
     second.uniform("another", 0, 1)
