@@ -28,7 +28,7 @@ from torch.nn.functional import cross_entropy, interpolate
 from tqdm import tqdm
 
 from export.gates import check_contract, check_gap, commit
-from export.graphs import convert
+from export.graphs import F32, convert
 from export.repository import new_version, next_version, read_config, set_parameters
 from training.captcha.augment import augmented
 from training.captcha.images import DIGITS, HEIGHT, WIDTH, Images, load
@@ -37,7 +37,6 @@ from training.captcha.model import load as load_reader
 from training.captcha.train import logits_of
 
 REPOSITORY = Path("model_repository")
-F32 = {"INFERENCE_PRECISION_HINT": "f32"}  # else a CPU with native bfloat16 uses it
 # Largest difference of a probability, graph at f32 against checkpoint. FP16 rounds weights.
 MAX_GAP = {"onnx": {"probabilities": 1e-4}, "fp16": {"probabilities": 1e-2}}
 VIEWS = 5  # changed views of each validation image, beside the image itself

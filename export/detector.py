@@ -36,7 +36,7 @@ from tqdm import tqdm
 from export import entries, thresholds
 from export.checkpoints import WAYS, Detector, Predict, load
 from export.gates import check_contract, check_gap, commit
-from export.graphs import convert
+from export.graphs import F32, convert
 from export.repository import new_version
 from export.targets import verdicts
 from inprocess.steps import fit, heads
@@ -58,7 +58,6 @@ IOU = 0.5  # overlap above which the weaker of two boxes of a class goes
 MAX_DETECTIONS = 300
 LOWEST_SCORE = 0.001  # for average precision
 UNMEASURED = 0.5  # both points of a class that no validation page has
-F32 = {"INFERENCE_PRECISION_HINT": "f32"}  # else a CPU with native bfloat16 uses it
 # Largest difference to the checkpoint at f32: box edges in input pixels, among boxes that score
 # at least 0.1, and scores.
 LIMITS = {

@@ -6,6 +6,7 @@ import openvino as ov
 from openvino import opset1, opset4
 
 NEWEST_OPSET = 14  # 15 came with OpenVINO 2024.4, that of Triton 24.10's native backend
+F32 = {"INFERENCE_PRECISION_HINT": "f32"}  # else a CPU with native bfloat16 uses it
 
 
 def convert(onnx: Path) -> ov.Model:

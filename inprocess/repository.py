@@ -5,6 +5,8 @@ from pathlib import Path
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+REPOSITORY = Path(__file__).resolve().parents[1] / "model_repository"  # the shipped one
+
 
 def read_config(path: Path) -> ModelConfig:
     """The config.pbtxt as Triton's own message. ValueError with the line if it does not parse."""

@@ -1,11 +1,9 @@
 """The served steps' own functions, so that what is trained and measured is what is served."""
 
-from pathlib import Path
 from typing import Any
 
 from inprocess.model import load_module
-
-REPOSITORY = Path(__file__).resolve().parents[1] / "model_repository"
+from inprocess.repository import REPOSITORY
 
 fit: Any = load_module(REPOSITORY / "document_preprocess" / "1" / "fit.py")
 heads: Any = load_module(REPOSITORY / "document_postprocess" / "1" / "heads.py")

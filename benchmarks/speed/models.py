@@ -35,6 +35,7 @@ from benchmarks.speed.limit import timed
 from benchmarks.speed.records import Latency
 from export.checkpoints import load
 from export.detector import ignored, to_graph
+from export.graphs import F32
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
@@ -56,7 +57,7 @@ PUBLISHED = {
     DETR: 0.937,
 }
 PRECISIONS = {
-    "f32": ("float", {"INFERENCE_PRECISION_HINT": "f32"}),
+    "f32": ("float", F32),
     "default": ("float", {}),
     "int8": ("int8", {}),
 }

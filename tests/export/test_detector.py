@@ -16,11 +16,10 @@ from export.entries import check_name
 from export.gates import check_contract, check_gap
 from export.repository import read_config
 from export.rollback import roll_back
+from inprocess.repository import REPOSITORY
 from inprocess.steps import fit
 from training.detector.labels import CLASSES, Labelled
 from training.detector.score import ClassScore
-
-REPOSITORY = Path(__file__).parents[2] / "model_repository"
 
 
 def save_checkpoint(path: Path, names: tuple[str, ...]) -> Path:

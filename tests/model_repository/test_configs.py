@@ -3,14 +3,16 @@
 import json
 import re
 import shutil
-from pathlib import Path
 
 import openvino as ov
 import pytest
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelInstanceGroup
 
-REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
+from inprocess.model import load_module
+from inprocess.repository import REPOSITORY
+from server import Settings
+
 MODELS = sorted(path.parent.name for path in REPOSITORY.glob("*/config.pbtxt"))
 OV_TYPES = {DataType.TYPE_UINT8: ov.Type.u8, DataType.TYPE_FP32: ov.Type.f32}
 
@@ -21,6 +23,14 @@ def config_of(model: str) -> ModelConfig:
 
 OPENVINO = [model for model in MODELS if config_of(model).backend == "openvino"]
 ENSEMBLES = [model for model in MODELS if config_of(model).platform == "ensemble"]
+
+
+def test_a_step_that_no_server_set_has_the_servers_limits(monkeypatch):
+    for name in ("MAX_IMAGE_BYTES", "MAX_IMAGE_PIXELS"):
+        monkeypatch.delenv(f"COUNTERSIGN_{name}", raising=False)
+    decode = load_module(REPOSITORY / "document_preprocess" / "1" / "decode.py")
+    assert Settings().max_image_bytes == decode.MAX_BYTES
+    assert Settings().max_image_pixels == decode.MAX_PIXELS
 
 
 def test_both_ensembles_and_their_graphs_are_there():

@@ -10,11 +10,10 @@ ignore, as labels.py reads them.
 import argparse
 from pathlib import Path
 
+from inprocess.repository import REPOSITORY
 from training.detector.pages import samples
 from training.detector.pages.compose import POOLS
 from training.detector.pages.splits import write_splits
-
-REPOSITORY = Path(__file__).resolve().parents[3] / "model_repository"
 
 
 def main() -> None:
