@@ -24,7 +24,7 @@ from training.detector.score import ClassScore
 
 LEAST_BOXES = 90  # of them 72 are a recall of 0.8
 ALARMS = 1 / 50
-COST = 5
+COST = 10
 TAIL = 0.025  # on each side of the interval
 RULES = ("bound", "measured", "alarms")
 

@@ -164,17 +164,15 @@ def draw_worst(
 
 
 def told(rows: Mapping[str, Mapping[str, Any]], classes: Sequence[str]) -> str:
-    """The rows as text: AP50, precision and recall with their intervals, and false alarms."""
-    head = f"{'pages':>42} {'boxes':>5} {'AP50':>20} {'precision':>20} {'recall':>20} alarms"
-    lines = [f"{'kind':36} {head}"]
+    """The rows as text: each figure with its interval."""
+    names = ("ap50", "precision", "recall", "false_alarms")
+    heads = " ".join(f"{name:>20}" for name in names)
+    lines = [f"{'kind':40} {'class':10} {'pages':>5} {'boxes':>5} {heads}"]
     for kind, row in rows.items():
         for name in classes:
             own = row[name]
-            cells = [_with_interval(own, key) for key in ("ap50", "precision", "recall")]
-            lines.append(
-                f"{kind:58} {name:9} {row['pages']:10} {own['boxes']:5} {' '.join(cells)} "
-                f"{own['false_alarms']:6}"
-            )
+            figures = " ".join(_with_interval(own, key) for key in names)
+            lines.append(f"{kind:40} {name:10} {row['pages']:5} {own['boxes']:5} {figures}")
     return "\n".join(lines)
 
 
@@ -182,7 +180,8 @@ def _with_interval(own: Mapping[str, Any], key: str) -> str:
     if own[key] is None:
         return f"{'-':>20}"
     low, high = own["intervals"][key]
-    return f"{own[key]:.3f} ({low:.3f} {high:.3f})".rjust(20)
+    digits = 0 if key == "false_alarms" else 3
+    return f"{own[key]:.{digits}f} ({low:.{digits}f} {high:.{digits}f})".rjust(20)
 
 
 def main() -> None:

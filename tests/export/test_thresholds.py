@@ -90,10 +90,10 @@ def test_pages_without_marks_raise_the_score_of_the_class_that_loses_least():
     assert thresholds.with_few_alarms(points, scores, ["blank"], 150) == points
 
 
-def test_review_goes_down_while_a_mark_costs_at_most_five_alarms():
-    """Two hits, 5 alarms for the third and 6 for the fourth."""
-    own = listed("++" + "-" * 5 + "+" + "-" * 6 + "+", 4)
-    assert review({"a": own}, 0.99) == pytest.approx(0.983, abs=1e-4)
+def test_review_goes_down_while_a_mark_costs_at_most_ten_alarms():
+    """Two hits, ten alarms for the third and eleven for the fourth."""
+    own = listed("++" + "-" * 10 + "+" + "-" * 11 + "+", 4)
+    assert review({"a": own}, 0.99) == pytest.approx(0.978, abs=1e-4)
     assert review({"a": own}, 0.5) == 0.5
     assert review({"a": listed("", 3)}, 0.7) == 0.7
 
