@@ -1,5 +1,6 @@
 """Whole pages: print, ink and scan, with boxes taken from the ink itself."""
 
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -39,6 +40,7 @@ UNMARKED = 0.1  # share of pages without marks, beside those that happen to have
 TRIES = 4  # to place a mark beside others
 FLATTEST = 5.0  # width over height of a signature, about the most that real ones have
 DATED = 0.18  # share of signatures with a date or a word beside them, by the same pen
+NUMBERED = {"letter": 0.25, "continuation": 0.25, "memo": 0.25, "table": 0.25, "form": 0.15}
 UNSIGNED = {
     "invoice": 0.35,
     "form": 0.25,
@@ -162,6 +164,15 @@ class Paper:
         for page in (self.pixels, self.bare):
             press(page, ink, colour, corner, strength)
 
+    def alter(
+        self, change: Callable[[np.ndarray, float, np.random.Generator], None],
+        rng: np.random.Generator,
+    ) -> None:  # fmt: skip
+        """Change both pages alike, in place; `change` takes pixels, `unit` and `rng`."""
+        again = deepcopy(rng)
+        change(self.pixels, self.unit, rng)
+        change(self.bare, self.unit, again)
+
     def mark(
         self, class_id: int, kind: str, *layers: tuple[np.ndarray, Colour, tuple, float]
     ) -> bool:
@@ -183,9 +194,8 @@ class Paper:
 
 def template_of(split: str, index: int, seed: int) -> int:
     """The house that page number `index` of a split is of."""
-    return int(
-        np.random.default_rng((seed, list(POOLS).index(split), index, 1)).choice(POOLS[split])
-    )
+    rng = np.random.default_rng((seed, list(POOLS).index(split), index, 1))
+    return int(rng.choice(POOLS[split]))
 
 
 def draw_page(
@@ -212,10 +222,37 @@ def draw_page(
         printed.strays(sheet, rng)
     paper = Paper(np.array(sheet.image), sheet.unit, kind, pool)
 
+    _ink(paper, sheet, places, rng)
+
+    source, again = source or scan.pick(rng, kind), deepcopy(rng)
+    scanned, matrix = scan.digitise(paper.pixels, source, rng)
+    bare = scan.digitise(paper.bare, source, again)[0] if paper.marks else scanned
+    red, green, blue = cv2.split(cv2.absdiff(scanned, bare))
+    changed = cv2.max(cv2.max(red, green), blue)
+    labels, ignore = [], []
+    for mark in paper.marks:
+        moved = cv2.perspectiveTransform(mark.points[None] + 0.5, matrix)[0]
+        box, clear = extent(moved, mark.shown(paper.pixels), bare, changed)
+        if box is not None and clear:
+            labels.append((mark.class_id, mark.kind, box))
+        elif box is not None:
+            ignore.append(box)
+    return Page(
+        pixels=scanned,
+        class_ids=np.array([class_id for class_id, _, _ in labels], np.int64),
+        xyxy=np.array([box for _, _, box in labels], np.float32).reshape(-1, 4),
+        kinds=tuple(box_kind for _, box_kind, _ in labels),
+        ignore=np.array(ignore, np.float32).reshape(-1, 4),
+        template=template,
+        writers=tuple(paper.writers),
+        stamps=tuple(paper.designs),
+    )
+
+
+def _ink(paper: Paper, sheet: Sheet, places: list[houses.Place], rng: np.random.Generator) -> None:
+    """Everything that comes onto a page after it was printed, in its order."""
     if rng.random() < 0.04:
-        state = deepcopy(rng)
-        printed.highlights(paper.pixels, paper.unit, rng)
-        printed.highlights(paper.bare, paper.unit, state)
+        paper.alter(printed.highlights, rng)
     marked, signed_first = rng.random() >= UNMARKED, rng.random() < 0.5
     if marked:
         _stick(paper, rng)
@@ -227,34 +264,10 @@ def draw_page(
         _stamp(paper, places, sheet.seals, rng)
     if marked and not signed_first:
         _sign(paper, places, rng)
-    bates, holes, state = rng.random() < 0.25, rng.random() < 0.2, deepcopy(rng)
-    for page, random in ((paper.pixels, rng), (paper.bare, state)):
-        if bates and kind in ("letter", "continuation", "memo", "table", "form"):
-            lookalikes.bates_number(page, paper.unit, random)
-        if holes:
-            lookalikes.punch_holes(page, paper.unit, random)
-
-    source = source or scan.pick(rng, kind)
-    again = deepcopy(rng)
-    scanned, matrix = scan.digitise(paper.pixels, source, rng)
-    bare = scan.digitise(paper.bare, source, again)[0] if paper.marks else scanned
-    red, green, blue = cv2.split(cv2.absdiff(scanned, bare))
-    changed = cv2.max(cv2.max(red, green), blue)
-    class_ids, found, kinds, ignore = [], [], [], []
-    for mark in paper.marks:
-        moved = cv2.perspectiveTransform(mark.points[None] + 0.5, matrix)[0]
-        box, clear = extent(moved, mark.shown(paper.pixels), bare, changed)
-        if box is not None and clear:
-            class_ids.append(mark.class_id)
-            kinds.append(mark.kind)
-            found.append(box)
-        elif box is not None:
-            ignore.append(box)
-    return Page(
-        scanned, np.array(class_ids, np.int64), np.array(found, np.float32).reshape(-1, 4),
-        tuple(kinds), np.array(ignore, np.float32).reshape(-1, 4), template, tuple(paper.writers),
-        tuple(paper.designs),
-    )  # fmt: skip
+    if rng.random() < NUMBERED.get(paper.kind, 0):
+        paper.alter(lookalikes.bates_number, rng)
+    if rng.random() < 0.2:
+        paper.alter(lookalikes.punch_holes, rng)
 
 
 def extent(
