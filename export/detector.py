@@ -481,6 +481,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--test", type=Path, nargs="+", default=(), metavar="DIR", help="more pages to measure on"
     )
+    parser.add_argument(
+        "--credits", type=Path, metavar="JSON", help="whose pages these are, for the model card"
+    )
     parser.add_argument("--repository", type=Path, default=REPOSITORY)
     parser.add_argument("--name", default=entries.SHIPPED, help="of the ensemble")
     parser.add_argument("--version", type=int, help="else the next one")
@@ -515,6 +518,7 @@ def export_given(given: argparse.Namespace) -> dict:
     """What the command line asks for; raises as `load`, `read_pages` and `export`."""
     entries.check_name(given.repository, given.name, given.version, given.replace)
     detector = load(given.checkpoint, given.imgsz, given.fit)
+    credit = {"credits": json.loads(given.credits.read_text())} if given.credits else {}
     kinds = read_kinds(given.pages, "validation")
     tests = {
         f"{kind}, test" if kind in kinds else kind: pages
@@ -541,7 +545,7 @@ def export_given(given: argparse.Namespace) -> dict:
         calibration,
         given.precision,
         origin={
-            "data": data_of(kinds | tests, calibration),
+            "data": data_of(kinds | tests, calibration) | credit,
             "training": run_of(Path(given.checkpoint)),
             "license": detector.license,
         },

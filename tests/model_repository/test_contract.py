@@ -108,6 +108,23 @@ def test_scores_come_best_first_and_one_for_each_box(client, image):
     assert (found.boxes <= [width, height, width, height]).all()
 
 
+def test_review_asks_for_what_its_thresholds_in_the_config_would(client, samples, sample_pages):
+    config = (ROOT / "model_repository" / "document_postprocess" / "config.pbtxt").read_text()
+    own = text_format.Parse(config, ModelConfig()).parameters
+    accept, review = (
+        {name: float(own[f"{point}_{name}"].string_value) for name in ("signature", "stamp")}
+        for point in ("confidence", "review")
+    )
+    for name in sample_pages:
+        page = samples / name
+        found = client.detect(page, operating_point="review")
+        asked = client.detect(page, confidence=review)
+        np.testing.assert_array_equal(found.scores, asked.scores)
+        sure = client.detect(page, operating_point="accept")
+        assert all(one.score >= accept[one.label] for one in sure)
+        assert len(found) >= len(sure) == len(client.detect(page))
+
+
 def test_one_curl_line_with_base64_gives_plain_json(server, image, sample_captchas):
     body = json.dumps({"image": base64.b64encode(image["captcha_reader"]).decode()})
     url = f"http://{server.http_url}/v2/models/captcha_reader/generate"
