@@ -55,6 +55,7 @@ class Ask:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and gives its exit status."""
     arguments = parse(argv)
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what fails is told by the command
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may be in another encoding
         sys.stdout.reconfigure(errors="backslashreplace")
     try:

@@ -44,7 +44,7 @@ GRPC: dict[str, Kind] = {  # by the name of grpc.StatusCode, all but OK
     "ALREADY_EXISTS": CountersignError,
     "PERMISSION_DENIED": Denied,
     "UNAUTHENTICATED": Denied,
-    "RESOURCE_EXHAUSTED": Unavailable,  # TOO_LARGE apart
+    "RESOURCE_EXHAUSTED": Unavailable,  # but WORDS
     "FAILED_PRECONDITION": CountersignError,
     "ABORTED": Unavailable,
     "OUT_OF_RANGE": Refused,
@@ -100,6 +100,7 @@ WORDS: tuple[tuple[str, Kind], ...] = (  # these tell more than the status that 
     # Triton that is stopping: HTTP 400, gRPC NOT_FOUND
     ("has no available versions", Unavailable),
     ("message larger than max", Refused),  # gRPC: RESOURCE_EXHAUSTED
+    ("Payload Too Large", Refused),  # a front over gRPC: likewise
     # OpenSSL's, over gRPC: UNAVAILABLE
     ("CERTIFICATE_VERIFY_FAILED", Denied),
     ("CERTIFICATE_REQUIRED", Denied),

@@ -65,6 +65,7 @@ class Model:
     name: str
     version: int  # of its graph
     confidence: Confidence | None  # a detector's {class: score}, a reader's score or None
+    review: Mapping[str, float] | None = None  # a detector's lower point, if it has one
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,11 +192,20 @@ def to_models(versions: Mapping[str, int], configs: Mapping[str, Mapping[str, An
         parameters = configs[postprocess].get("parameters", {})
         settings = {key: value.get("string_value", "") for key, value in parameters.items()}
         confidence: Confidence | None = None
+        review = None
         if classes := settings.get("classes"):
-            confidence = {one: float(settings[f"confidence_{one}"]) for one in classes.split(",")}
+            accepted, review = (
+                {
+                    one: float(settings[key])
+                    for one in classes.split(",")
+                    if (key := f"{point}_{one}") in settings
+                }
+                for point in ("confidence", "review")
+            )
+            confidence = accepted
         elif settings.get("min_confidence"):
             confidence = float(settings["min_confidence"])
-        models.append(Model(name, versions[graph], confidence))
+        models.append(Model(name, versions[graph], confidence, review or None))
     return models
 
 

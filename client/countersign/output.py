@@ -47,12 +47,18 @@ def json_line(file: str, answer: Answer, page: int = 1) -> str:
 def models_table(models: Sequence[Model]) -> str:
     """A line for each class of each model; "text" is what a reader reads."""
     rows = [
-        (model.name, str(model.version), name, "-" if at is None else f"{at:.4f}")
+        (
+            model.name,
+            str(model.version),
+            name,
+            "-" if at is None else f"{at:.4f}",
+            f"{model.review[name]:.4f}" if model.review and name in model.review else "-",
+        )
         for model in models
         for name, at in _classes(model).items()
     ]
-    head = ("model", "version", "class", "confidence")
-    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(4)]
+    head = ("model", "version", "class", "confidence", "review")
+    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
     return "\n".join(
         "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in (head, *rows)
@@ -61,8 +67,14 @@ def models_table(models: Sequence[Model]) -> str:
 
 def model_line(model: Model) -> str:
     """One JSON object."""
-    fields = {"model": model.name, "version": model.version, "confidence": model.confidence}
-    return json.dumps(fields)
+    return json.dumps(
+        {
+            "model": model.name,
+            "version": model.version,
+            "confidence": model.confidence,
+            "review": model.review,
+        }
+    )
 
 
 def _classes(model: Model) -> Mapping[str, float | None]:

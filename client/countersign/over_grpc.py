@@ -40,8 +40,7 @@ OPTIONS = (
 PARAMETER_FIELDS = {float: "double_param", int: "int64_param", str: "string_param"}
 # gRPC repeats the address and a status of its own
 LAST_ERROR = re.compile(r"last error: [A-Z_]+: (?:ipv[46]:\S+: )?(.+)", re.DOTALL)
-NO_HTTP2 = ("Socket closed", "Failed parsing HTTP/2")  # the server may speak HTTP/1
-NOT_GRPC = ("http1.x", "Received http2 header with status: 404")
+NOT_HTTP2, HUNG_UP = "Failed parsing HTTP/2", ("Socket closed", "Connection reset by peer")
 PROBE = b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 PROBE_TIMEOUT_S = 1.0
 
@@ -54,7 +53,7 @@ class GrpcConnection:
         self._credentials = credentials(address.tls)
         self._metadata = tuple(address.headers.items())
         self._lock, self._closed = threading.Lock(), threading.Event()
-        self._answered = False
+        self._doubt = Doubt()
         self._channels: list[grpc.Channel] = []
         self._stub: Any = None  # of the last channel
         renew_after_fork(self)
@@ -74,8 +73,8 @@ class GrpcConnection:
                 raise closed(self._address.netloc) from error
             if not isinstance(error, grpc.RpcError):
                 raise
-            raise translated(error, self._address, self._answered) from error
-        self._answered = True
+            raise translated(error, self._address, self._doubt) from error
+        self._doubt.end()
         return from_message(reply)
 
     def pause(self, seconds: float) -> None:
@@ -107,7 +106,7 @@ class AsyncGrpcConnection:
         self._address = address
         self._credentials = credentials(address.tls)
         self._metadata = tuple(address.headers.items())
-        self._answered = False
+        self._doubt = Doubt()
         self._channel: grpc.aio.Channel | None = None  # made inside the loop, which it binds to
         self._stub: Any = None
         self._closed = asyncio.Event()
@@ -128,14 +127,12 @@ class AsyncGrpcConnection:
             if self._closed.is_set():
                 raise closed(self._address.netloc) from error
             # it may ask the server once more, and that blocks
-            raise await asyncio.to_thread(
-                translated, error, self._address, self._answered
-            ) from error
+            raise await asyncio.to_thread(translated, error, self._address, self._doubt) from error
         except asyncio.CancelledError as error:
             if self._closed.is_set() and not cancelled():
                 raise closed(self._address.netloc) from error
             raise
-        self._answered = True
+        self._doubt.end()
         return from_message(reply)
 
     async def pause(self, seconds: float) -> None:
@@ -188,19 +185,31 @@ def from_message(reply: Message) -> Any:
     return fields["config"] if isinstance(reply, service_pb2.ModelConfigResponse) else fields
 
 
-def translated(error: grpc.RpcError, address: Address, answered: bool) -> CountersignError:
-    """What a failed call means.
+class Doubt:
+    """Whether a server may not speak gRPC: it has never answered, and hung up twice."""
 
-    A server that never `answered` and hung up is asked once more: it may speak HTTP.
-    """
+    def __init__(self) -> None:
+        self._answered, self._hung_up = False, 0
+
+    def end(self) -> None:
+        """The server answered."""
+        self._answered = True
+
+    def grows(self, reason: str) -> bool:
+        """A call failed for `reason`; whether there is doubt."""
+        self._hung_up += any(words in reason for words in HUNG_UP)
+        return not self._answered and self._hung_up > 1
+
+
+def translated(error: grpc.RpcError, address: Address, doubt: Doubt) -> CountersignError:
+    """What a failed call means. A server in doubt is asked over HTTP."""
     reason = error.details() or ""
-    doubtful = not answered and any(words in reason for words in NO_HTTP2)
-    if any(words in reason for words in NOT_GRPC) or (doubtful and speaks_http(address.endpoint)):
-        spoken = "HTTP without TLS" if address.tls else "HTTP"
+    if NOT_HTTP2 in reason or (doubt.grows(reason) and speaks_http(address.endpoint)):
         return misdirected(
-            f"{address.netloc}: this port speaks {spoken}, not gRPC: name the gRPC port, "
-            "or protocol http"
+            f"{address.netloc}: this port does not speak gRPC: name the gRPC port, or protocol http"
         )
+    if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+        return misdirected(f"{address.netloc}: {reason}: is this the server's gRPC port?")
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         reason = "no answer"  # the call adds how long it waited
     if found := LAST_ERROR.search(reason):

@@ -33,6 +33,7 @@ from countersign.lifetimes import cancelled, renew_after_fork
 from countersign.messages import Config, Infer, Request
 
 JSON_LENGTH = "Inference-Header-Content-Length"  # of the JSON that tensors follow
+NO_PATH = "no such path"  # of the server's other ports
 REASON_MAX = 500  # characters of an error page
 FAILURES: tuple[tuple[type[Exception], Kind], ...] = (  # the first that fits
     (asyncio.TimeoutError, DeadlineExceeded),
@@ -241,7 +242,7 @@ def refused(
         reason = text[:REASON_MAX] or "no reason given"
         if status == 404:  # Triton names the model
             return elsewhere
-    if status == 405:
+    if status == 405 or reason == NO_PATH:
         return elsewhere
     return meant(status, reason, address.netloc, retry_after_s(headers))
 

@@ -83,7 +83,7 @@ class Fake:
     def fate(self, asked: Asked, gone: Callable[[], bool]) -> str:
         """Notes the request; a key of STATUS, "hang up", or "" for an answer."""
         self.asked.append(asked)
-        self.times.append(time.monotonic())
+        self.times.append(time.time())
         fate = self.script.pop(0) if self.script else ""
         if fate == "stall":
             self.stalled.release()

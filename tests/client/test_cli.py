@@ -246,7 +246,8 @@ def test_a_deadline_can_be_given(fake, pages, capsys):
 
 def test_a_server_that_is_gone_is_said_once_and_asked_no_more(fake, pages, capsys):
     fake.script = ["unavailable"] * 99
-    options = ["--json", "--concurrency", "1", "--timeout", "0.01"]
+    fake.hints = {"retry-after": "99"}  # after the deadline
+    options = ["--json", "--concurrency", "1"]
     assert run(fake, "detect", *options, "a.png", "b.JPG", "nested") == 1
     printed = capsys.readouterr()
     assert printed.err.splitlines() == [
@@ -324,6 +325,17 @@ def test_annotate_draws_every_page_of_a_file(scans, fake):
     assert run(fake, "detect", "3 pages.tif", "--annotate", "drawn") == 0
     drawn = {path.name: Image.open(path).size for path in scans.glob("drawn/*")}
     assert drawn == {f"3 pages.tif.{n + 1}.jpg": (90, 60 + n) for n in range(3)}
+
+
+def test_annotate_does_not_hold_up_the_requests_that_follow(fake, tmp_path):
+    """Of four, two at a time: while the first is drawn, the second is answered, the last sent."""
+    pages = [tmp_path / f"{name}.png" for name in "abcd"]
+    Image.new("RGB", (5000, 5000), "white").save(pages[0], compress_level=1)
+    for page in pages[1:]:
+        page.write_bytes(b"slow")  # the second is under way when the first is answered
+    drawn = tmp_path / "drawn"
+    assert run(fake, "detect", *pages, "--annotate", drawn, "--concurrency", "2") == 1
+    assert fake.times[3] < (drawn / "a.png.jpg").stat().st_mtime
 
 
 def test_annotate_keeps_pictures_of_like_names_apart(fake, scans):

@@ -62,7 +62,7 @@ def test_no_proxy_of_the_environment_comes_between(serving, host, monkeypatch):
 
 @pytest.mark.parametrize(
     ("other", "reason"),
-    [("grpc", "speaks HTTP, not gRPC: name the gRPC port"), ("http", "does not speak HTTP/1")],
+    [("grpc", "does not speak gRPC: name the gRPC port"), ("http", "does not speak HTTP/1")],
 )
 def test_a_port_of_the_other_protocol_is_named_at_once(request, other, reason):
     fake = request.getfixturevalue({"grpc": "fake_http", "http": "fake_grpc"}[other])
@@ -70,6 +70,28 @@ def test_a_port_of_the_other_protocol_is_named_at_once(request, other, reason):
     with Client(fake.url, protocol=other) as client, pytest.raises(Unavailable, match=reason):
         client.detect(b"page")
     assert time.monotonic() - start < 10  # of 30 s
+
+
+def test_a_port_that_hangs_up_on_grpc_is_asked_whether_it_speaks_http():
+    """As tritonserver's HTTP port does."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"127.0.0.1:{listener.getsockname()[1]}"
+        ended = threading.Event()
+
+        def serve():
+            while not ended.is_set():
+                connection, _ = listener.accept()
+                with connection:
+                    if connection.recv(3) == b"GET":
+                        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with Client(url) as client, pytest.raises(Unavailable, match="does not speak gRPC"):
+            client.detect(b"page", timeout_s=20)
+        ended.set()
+        socket.create_connection(listener.getsockname()).close()
+        thread.join()
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])

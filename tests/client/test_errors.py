@@ -51,6 +51,7 @@ def test_every_error_is_exported_and_in_the_readme():
         (413, "image: 9 bytes, limit 8", Refused),
         ("RESOURCE_EXHAUSTED", "too many requests", Unavailable),
         ("RESOURCE_EXHAUSTED", "CLIENT: Sent message larger than max (9 vs. 8)", Refused),
+        ("RESOURCE_EXHAUSTED", "Payload Too Large, limit 9 bytes", Refused),
         (429, "too many requests", Unavailable),
         ("UNAVAILABLE", "This API is restricted, expecting header 'x'", Denied),
         ("NOT_FOUND", "unknown model: 'x' has no available versions", Unavailable),

@@ -3,8 +3,14 @@
 import numpy as np
 import pytest
 
-from countersign import Detection, Detections, Refused
-from countersign.messages import detect_parameters, to_detections, to_reading
+from countersign import Detection, Detections, Model, Refused
+from countersign.messages import (
+    detect_parameters,
+    to_detections,
+    to_models,
+    to_reading,
+    to_versions,
+)
 
 
 class Reply(dict):
@@ -118,3 +124,30 @@ def test_a_server_that_does_not_say_leaves_it_open():
     older = Reply({name: CAPTCHA[name] for name in ("text", "confidence", "digit_confidence")})
     assert to_reading(older).certain is None
     assert to_reading(older, 0.7).certain is True
+
+
+def config(*steps, **parameters):
+    return {
+        "ensemble_scheduling": {"step": [{"model_name": name} for name in steps]},
+        "parameters": {name: {"string_value": text} for name, text in parameters.items()},
+    }
+
+
+def test_models_are_the_ensembles_with_both_operating_points():
+    configs = {
+        "detector": config("decode", "graph", "boxes"),
+        "older": config("decode", "graph", "bare"),
+        "reader": config("decode", "graph", "digits"),
+        "decode": config(),
+        "graph": config(),
+        "boxes": config(classes="a,b", confidence_a="0.5", confidence_b="0.6", review_a="0.1",
+                        review_b="0.2"),
+        "bare": config(classes="a", confidence_a="0.5"),
+        "digits": config(min_confidence="0.9"),
+    }  # fmt: skip
+    statistics = [{"name": name, "version": str(n)} for name in configs for n in (1, 12, 3)]
+    assert to_models(to_versions({"model_stats": statistics}), configs) == [
+        Model("detector", 12, {"a": 0.5, "b": 0.6}, {"a": 0.1, "b": 0.2}),
+        Model("older", 12, {"a": 0.5}, None),
+        Model("reader", 12, 0.9, None),
+    ]
