@@ -113,7 +113,7 @@ def test_a_mark_that_is_mostly_cut_off_is_ignored_and_one_that_is_gone_forgotten
 
 def test_a_box_holds_the_ink_that_a_copy_leaves():
     changed = np.zeros((100, 200), np.uint8)
-    changed[:10, :30] = compose.CONTRAST
+    changed[:10, :30] = 60
     box, clear = seen_by(block(0, 0, 40, 20), changed=changed)  # 300 of its 800 pixels
     np.testing.assert_array_equal(box, [0, 0, 29, 9])
     assert clear
@@ -148,8 +148,10 @@ def test_a_mark_needs_contrast_to_what_lies_below():
     assert not seen_by(points, bare=checks, changed=changed)[1]
     changed[:] = 200
     assert seen_by(points, bare=checks, changed=changed)[1]
-    changed[:] = 20
+    changed[:] = 30
     assert seen_by(points, changed=changed)[1]
+    changed[:] = 20  # hardly seen on white either
+    assert not seen_by(points, changed=changed)[1]
 
 
 def test_a_mark_knows_where_others_hide_it():

@@ -30,6 +30,7 @@ SMALLEST = 0.009  # of the page's long side: a box must be this wide and high
 CONTRAST = 16  # grey levels by which ink must change the scan to be seen
 VISIBLE = 0.35  # share of the ink that must be seen on the scan to be labelled
 TRACE = 0.06  # share of the ink that, if seen, is an area to ignore
+FAINT = 28  # grey levels: least mean change of a label on clean paper
 CLEAR = 1.5  # least contrast-to-noise ratio of a label: mean change over the deviation below
 SPREAD = {"letter": 1.25, "memo": 1.25, "continuation": 1.25, "certificate": 1.35}  # of signatures
 SPRAWLING = 0.08  # share of signatures written over several lines of the page
@@ -278,7 +279,8 @@ def extent(
     `points` (n, 2) are its pixels there, `shown` (n,) bool those that no other ink hides, `bare`
     (H, W, 3) uint8 the scan of the page without marks, `changed` (H, W) uint8 by how much they
     changed it. A mark is clear if enough of its ink is seen, it is large enough, and its mean
-    change is CLEAR times the deviation of the page below. None if next to nothing of it is seen.
+    change is FAINT, and CLEAR times the deviation of the page below. None if next to nothing of it
+    is seen.
     """
     size = np.array(changed.shape[::-1])
     inside = ((points >= 0) & (points < size)).all(axis=1)
@@ -293,7 +295,8 @@ def extent(
     left, top, right, foot = np.concatenate([low, high]).astype(int)
     below = cv2.cvtColor(bare[top : foot + 1, left : right + 1], cv2.COLOR_RGB2GRAY)
     large = ((high - low) >= SMALLEST * size.max()).all()
-    clear = share >= VISIBLE and large and change[seen].mean() >= CLEAR * below.std()
+    least = max(FAINT, CLEAR * below.std())
+    clear = share >= VISIBLE and large and change[seen].mean() >= least
     return np.concatenate([low, high]), bool(clear)
 
 
