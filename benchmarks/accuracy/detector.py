@@ -74,13 +74,13 @@ def ask(
 def summary(scores: dict[str, ClassScore], thresholds: dict[str, float]) -> dict[str, dict]:
     """Per class: AP, and precision, recall and F1 at the operating point."""
     rows = {}
-    for name, own in scores.items():
-        at = own.at(thresholds[name])
+    for name, of_class in scores.items():
+        at = of_class.at(thresholds[name])
         both = at["precision"] + at["recall"]
         f1 = 2 * at["precision"] * at["recall"] / both if both else 0.0
         rows[name] = {
-            "ap50": own.ap50,
-            "ap50_95": own.ap50_95,
+            "ap50": of_class.ap50,
+            "ap50_95": of_class.ap50_95,
             "threshold": thresholds[name],
             "f1": f1,
             **at,
@@ -95,12 +95,14 @@ def mistakes(page: Labelled, found: Found, thresholds: dict[str, float]) -> tupl
     """
     labelled = np.array([name in page.labelled for name in CLASSES])
     limits = np.array([thresholds.get(name, 1.0) for name in CLASSES])
-    kept = (found.scores >= limits[found.class_ids]) & labelled[found.class_ids]
-    seen = list(zip(found.xyxy[kept], found.class_ids[kept], strict=True))
+    sure = (found.scores >= limits[found.class_ids]) & labelled[found.class_ids]
+    seen = list(zip(found.xyxy[sure], found.class_ids[sure], strict=True))
     left = [(box, i) for box, i in zip(page.xyxy, page.class_ids, strict=True) if labelled[i]]
     right, false = [], []
     for box, class_id in seen:
-        overlaps = [overlap(box.tolist(), true.tolist()) * (class_id == own) for true, own in left]
+        overlaps = [
+            overlap(box.tolist(), true.tolist()) * (class_id == true_id) for true, true_id in left
+        ]
         if overlaps and max(overlaps) >= 0.5:
             del left[int(np.argmax(overlaps))]
             right.append((box, class_id))
@@ -123,14 +125,14 @@ def draw_curves(
     """
     figure, panels = pyplot.subplots(1, len(thresholds), figsize=(6 * len(thresholds), 5))
     for axes, (name, threshold) in zip(np.atleast_1d(panels), thresholds.items(), strict=True):
-        for kind, own in ((kind, of_kind[name]) for kind, of_kind in scores.items()):
-            if not own.boxes:
+        for kind, of_class in ((kind, of_kind[name]) for kind, of_kind in scores.items()):
+            if not of_class.boxes:
                 continue
-            hits = own.hits.cumsum()
+            hits = of_class.hits.cumsum()
             precision = hits / np.arange(1, len(hits) + 1)
-            label = f"{kind}: AP50 {own.ap50:.3f}, {own.boxes} boxes"
-            (line,) = axes.plot(hits / own.boxes, precision, label=label)
-            at = own.at(threshold)
+            label = f"{kind}: AP50 {of_class.ap50:.3f}, {of_class.boxes} boxes"
+            (line,) = axes.plot(hits / of_class.boxes, precision, label=label)
+            at = of_class.at(threshold)
             axes.plot(at["recall"], at["precision"], "o", color=line.get_color())
         axes.set(title=name, xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.01))
         axes.grid(alpha=0.3)
@@ -163,25 +165,25 @@ def draw_worst(
     sheet.save(target, quality=85)
 
 
-def told(rows: Mapping[str, Mapping[str, Any]], classes: Sequence[str]) -> str:
+def text_table(rows: Mapping[str, Mapping[str, Any]], classes: Sequence[str]) -> str:
     """The rows as text: each figure with its interval."""
     names = ("ap50", "precision", "recall", "false_alarms")
     heads = " ".join(f"{name:>20}" for name in names)
     lines = [f"{'kind':40} {'class':10} {'pages':>5} {'boxes':>5} {heads}"]
     for kind, row in rows.items():
         for name in classes:
-            own = row[name]
-            figures = " ".join(_with_interval(own, key) for key in names)
-            lines.append(f"{kind:40} {name:10} {row['pages']:5} {own['boxes']:5} {figures}")
+            figures = row[name]
+            cells = " ".join(_with_interval(figures, key) for key in names)
+            lines.append(f"{kind:40} {name:10} {row['pages']:5} {figures['boxes']:5} {cells}")
     return "\n".join(lines)
 
 
-def _with_interval(own: Mapping[str, Any], key: str) -> str:
-    if own[key] is None:
+def _with_interval(figures: Mapping[str, Any], key: str) -> str:
+    if figures[key] is None:
         return f"{'-':>20}"
-    low, high = own["intervals"][key]
+    low, high = figures["intervals"][key]
     digits = 0 if key == "false_alarms" else 3
-    return f"{own[key]:.{digits}f} ({low:.{digits}f} {high:.{digits}f})".rjust(20)
+    return f"{figures[key]:.{digits}f} ({low:.{digits}f} {high:.{digits}f})".rjust(20)
 
 
 def main() -> None:
@@ -195,13 +197,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--url", default="127.0.0.1:8001", help="host:port of the gRPC endpoint")
     parser.add_argument("--model", default="document_detector", help="which of its detectors")
-    given = parser.parse_args()
-    kinds = read_kinds(given.pages, given.split)
-    given.out.mkdir(parents=True, exist_ok=True)
-    with Client(given.url) as client:
-        thresholds = operating_point(client, given.model)
+    args = parser.parse_args()
+    kinds = read_kinds(args.pages, args.split)
+    args.out.mkdir(parents=True, exist_ok=True)
+    with Client(args.url) as client:
+        thresholds = operating_point(client, args.model)
         found = {
-            kind: ask(client, given.model, [page.path for page in pages], len(pages), kind)
+            kind: ask(client, args.model, [page.path for page in pages], len(pages), kind)
             for kind, pages in kinds.items()
         }
     thresholds = {name: at for name, at in thresholds.items() if name in CLASSES}
@@ -212,14 +214,14 @@ def main() -> None:
         "command": command(),
         "machine": machine(),
     }
-    (given.out / "accuracy.json").write_text(json.dumps(report, indent=2) + "\n")
+    (args.out / "accuracy.json").write_text(json.dumps(report, indent=2) + "\n")
     scores = {}
     for kind, pages in kinds.items():
         _, those, seen = next(iter(views(kind, pages, found[kind])))
         scores[kind] = score(those, seen)
-        draw_worst(those, seen, thresholds, given.out / f"worst_{kind}.jpg")
-    draw_curves(scores, thresholds, given.out / "precision_recall.png")
-    print(told(rows, list(thresholds)))
+        draw_worst(those, seen, thresholds, args.out / f"worst_{kind}.jpg")
+    draw_curves(scores, thresholds, args.out / "precision_recall.png")
+    print(text_table(rows, list(thresholds)))
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ from matplotlib import pyplot
 DETECTOR = "document_detector"
 STRENGTHS = (0.5, 1.0)
 HEIGHT = 1170  # px of a generated page: A4 at 100 dpi
-KEPT = 0.5  # share of a box that must be left on the page; with less it counts neither way
+LEFT_MIN = 0.5  # share of a box that must be left on the page; with less it counts neither way
 WHITE = (255, 255, 255)  # around a page that was moved
 
 Size = tuple[int, int]  # width, height
@@ -139,13 +139,13 @@ def moved(
     whole = np.array([moved_box(grey, box, matrix) for box in page.xyxy]).reshape(-1, 4)
     areas = np.array([moved_box(grey, box, matrix) for box in page.ignore]).reshape(-1, 4)
     left = whole.clip(0, np.tile(size, 2))
-    kept = area(left) >= KEPT * area(whole)
+    inside = area(left) >= LEFT_MIN * area(whole)
     labels = replace(
         page,
         size=size,
-        class_ids=page.class_ids[kept],
-        xyxy=left[kept].astype(np.float32),
-        ignore=np.vstack([areas, left[~kept]]).astype(np.float32),
+        class_ids=page.class_ids[inside],
+        xyxy=left[inside].astype(np.float32),
+        ignore=np.vstack([areas, left[~inside]]).astype(np.float32),
     )
     return cv2.warpPerspective(pixels, matrix, size, borderValue=WHITE), labels
 
@@ -220,10 +220,10 @@ def table(rows: Sequence[dict]) -> str:
     for row in rows:
         cells = [f"{row['defect']:14} {row['strength']:8.1f}"]
         for label in CLASSES:
-            own, best = row["classes"][label], rows[0]["classes"][label]["ap50"]
-            share = own["ap50"] / best if best else float("nan")
-            figures = f"{own['ap50']:14.3f} {share:5.2f} {own['precision']:5.3f}"
-            cells.append(f"{figures} {own['recall']:6.3f}")
+            figure, best = row["classes"][label], rows[0]["classes"][label]["ap50"]
+            share = figure["ap50"] / best if best else float("nan")
+            cell = f"{figure['ap50']:14.3f} {share:5.2f} {figure['precision']:5.3f}"
+            cells.append(f"{cell} {figure['recall']:6.3f}")
         lines.append("  ".join(cells))
     return "\n".join(lines)
 
@@ -238,31 +238,31 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--url", default="127.0.0.1:8001", help="host:port of the gRPC endpoint")
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
     trials = [("clean", 0.0)]
     trials += [(name, strength) for name in [*DEFECTS, *MOVES] for strength in STRENGTHS]
-    with Client(given.url) as client, tempfile.TemporaryDirectory() as folder:
-        if given.pages:
-            (pages,) = read_kinds([given.pages], given.split).values()
-            pages = pages[:: -(-len(pages) // given.count)]
+    with Client(args.url) as client, tempfile.TemporaryDirectory() as folder:
+        if args.pages:
+            (pages,) = read_kinds([args.pages], args.split).values()
+            pages = pages[:: -(-len(pages) // args.count)]
         else:
-            pages = drawn(given.count, given.seed, Path(folder))
+            pages = drawn(args.count, args.seed, Path(folder))
         thresholds = operating_point(client, DETECTOR)
         rows = [
-            measure(client, pages, thresholds, name, strength, given.seed)
+            measure(client, pages, thresholds, name, strength, args.seed)
             for name, strength in trials
         ]
     report = {
         "pages": len(pages),
         "long_side": scan.FRAME,
-        "seed": given.seed,
+        "seed": args.seed,
         "rows": rows,
         "command": command(),
         "machine": machine(),
     }
-    (given.out / "robustness.json").write_text(json.dumps(report, indent=2) + "\n")
-    draw(rows, given.out / "robustness.png")
+    (args.out / "robustness.json").write_text(json.dumps(report, indent=2) + "\n")
+    draw(rows, args.out / "robustness.png")
     print(table(rows))
 
 
