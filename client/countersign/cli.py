@@ -10,11 +10,12 @@ import io
 import logging
 import math
 import os
+import signal
 import sys
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Coroutine, Iterator, Sequence
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -59,9 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may be in another encoding
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return asyncio.run(
-            list_models(arguments) if arguments.command == "models" else ask(arguments)
-        )
+        command = list_models(arguments) if arguments.command == "models" else ask(arguments)
+        return asyncio.run(interruptible(command))
     except KeyboardInterrupt:
         return 130
     except OSError as error:  # of standard output: any other is caught where it happens
@@ -70,6 +70,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 141
         print_error(f"standard output: {error.strerror}")
         return 1
+
+
+async def interruptible(command: Coroutine[Any, Any, int]) -> int:
+    """What `command` gives. Ctrl-C cancels it, as asyncio.run does from Python 3.11 on."""
+    task = asyncio.current_task()
+    if sys.version_info < (3, 11) and task is not None:
+        with suppress(NotImplementedError, RuntimeError):  # on Windows, in another thread
+            asyncio.get_running_loop().add_signal_handler(signal.SIGINT, task.cancel)
+    try:
+        return await command
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
 
 
 async def ask(arguments: argparse.Namespace) -> int:
