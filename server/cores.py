@@ -53,8 +53,8 @@ class Plan:
 
     @property
     def in_flight(self) -> int:
-        """Inferences that may be under way at a time: half a second's worth of pages."""
-        return 12 * self.cores
+        """Inferences that may be under way at a time: two thirds of a second's worth of pages."""
+        return 16 * self.cores
 
     def __str__(self) -> str:
         return (

@@ -290,7 +290,6 @@ def front_manager(settings: Settings, ensembles: Mapping[str, str]) -> Config:
             *([script("keys")] if settings.keys else []),
             look(settings, ensembles),
             only_looked_at(),
-            crowd(Plan(settings.threads).in_flight),
         ],
         body_max(settings),
     )
@@ -312,7 +311,7 @@ def look(settings: Settings, ensembles: Mapping[str, str]) -> Config:
     shown = ", ".join(ensembles)
     head = (
         f"local SETTINGS = {{ ensembles = {{ {names} }}, names = '{shown}', "
-        f"body_max = {body_max(settings)} }}"
+        f"body_max = {body_max(settings)}, in_flight = {Plan(settings.threads).in_flight} }}"
     )
     return script("look", head)
 
@@ -335,30 +334,6 @@ def only_looked_at() -> Config:
                         "permissions": [{"sourced_metadata": {"metadata_matcher": marked}}],
                         "principals": [{"any": True}],
                     }
-                },
-            },
-        ),
-    }
-
-
-CROWD = "envoy.filters.http.adaptive_concurrency"
-
-
-def crowd(in_flight: int) -> Config:
-    """Refuses inferences beyond `in_flight`: its limit can neither grow nor shrink."""
-    return {
-        "name": CROWD,
-        "typed_config": typed(
-            "extensions.filters.http.adaptive_concurrency.v3.AdaptiveConcurrency",
-            gradient_controller_config={
-                "sample_aggregate_percentile": {"value": 50},
-                "concurrency_limit_params": {
-                    "max_concurrency_limit": in_flight,
-                    "concurrency_update_interval": "60s",
-                },
-                "min_rtt_calc_params": {
-                    "fixed_value": "0.1s",
-                    "min_concurrency": in_flight,
                 },
             },
         ),
@@ -405,7 +380,6 @@ def route(kind: str, method: str, path: str, infers: bool = False) -> Config:
                 "num_retries": 2,
             },
         },
-        **({} if infers else {"typed_per_filter_config": {CROWD: disabled()}}),
     }
 
 
@@ -438,10 +412,6 @@ def key_clusters(keys: Iterable[Key]) -> list[Config]:
         if key.at_once
         for name, path in SOCKETS.items()
     ]
-
-
-def disabled() -> Config:
-    return typed("config.route.v3.FilterConfig", disabled=True)
 
 
 def metrics_manager(settings: Settings) -> Config:

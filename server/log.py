@@ -16,7 +16,7 @@ class Log:
     # a CPU server has no GPU, which Triton reports as errors; that Envoy is told to stop is no
     # news; the rest is in failure()
     NOISE = re.compile(
-        r"CudaDriverHelper|CUDA driver|NVML|DCGM|pinned|GPU|depends on|ENVOY_SIGTERM"
+        r"CudaDriverHelper|CUDA driver|NVML|DCGM|pinned|GPU|depends on|ENVOY_SIGTERM|cannot bind"
     )
     FAILED = re.compile(r"failed to load '(?P<model>[^']+)' version (?P<version>\d+): (?P<why>.*)")
     LISTENING = re.compile(r"failed to start .* service: (?P<why>.*)")

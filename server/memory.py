@@ -4,7 +4,7 @@ from server.cores import Plan
 from server.front import HEAP_MIB, body_max
 from server.settings import Settings
 
-BASE_MIB = 1536  # tritonserver, its steps and networks at rest, and this process
+BASE_MIB = 1280  # tritonserver, its steps and networks at rest, and this process
 IMAGE_MIB = 600  # what the worst image that is decoded takes in its step
 SHM_MIB = 1024  # shared memory, which counts as well
 

@@ -1,6 +1,7 @@
 """One tritonserver: laid out, started, watched, stopped without a trace."""
 
 import errno
+import fcntl
 import os
 import resource
 import shutil
@@ -9,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -53,15 +54,34 @@ def private_folder() -> Iterator[Path]:
     """A temporary folder that is its user's alone; then it is gone, with the shared memory of its
     name. ServerError if there can be none."""
     try:
+        remove_abandoned(Path(tempfile.gettempdir()))
         folder = Path(tempfile.mkdtemp(prefix=readiness.FOLDER))
+        lock = open(folder / "lock.new", "w")  # noqa: SIM115
     except OSError as error:
         raise ServerError(no_folder(error)) from error
-    try:
-        yield folder
-    finally:
-        for left in SHM.glob(f"{folder.name}*"):
-            left.unlink(missing_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        (folder / "lock.new").rename(folder / "lock")
+        try:
+            yield folder
+        finally:
+            remove(folder)
+
+
+def remove(folder: Path) -> None:
+    """Removes a server's folder, and the shared memory of its name."""
+    for left in SHM.glob(f"{folder.name}*"):
+        left.unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_abandoned(temporary: Path) -> None:
+    """Removes what servers of this user left that were killed: their locks are free."""
+    for path in temporary.glob(f"{readiness.FOLDER}*/lock"):
+        with suppress(OSError), open(path) as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.parent.stat().st_uid == os.getuid():
+                remove(path.parent)
 
 
 def no_folder(error: OSError) -> str:

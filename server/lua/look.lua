@@ -7,6 +7,7 @@
 --   ensembles    names that may be asked -> what a key must allow for it, detect or read
 --   names        the same names, to be shown
 --   body_max     largest body, in bytes
+--   in_flight    most inferences under way
 --
 -- Envoy lets a request through when a script fails, so that each one that passes is marked, and
 -- the filter after this one refuses those without the mark.
@@ -559,6 +560,40 @@ end
 ---------------------------------------------------------------------------------------------------
 -- the request as a whole
 
+-- Inferences under way: a number of each -> when it began, in ms. tritonserver goes on with those
+-- whose client has gone, of which no answer comes by here: they count for LEASE times as long as
+-- an answer takes at present, and LEASE_MIN_MS at least.
+local under_way, count, last = {}, 0, 0
+local LEASE, LEASE_MIN_MS = 4, 2000
+local answer_ms = 0 -- smoothed
+
+local function admit(handle)
+  local now = handle:timestamp()
+  if count >= SETTINGS.in_flight then
+    local gone = now - math.max(LEASE_MIN_MS, LEASE * answer_ms)
+    for number, began in pairs(under_way) do
+      if began < gone then
+        under_way[number], count = nil, count - 1
+      end
+    end
+    if count >= SETTINGS.in_flight then
+      refuse(OFF, "%d inferences under way, limit %d", count, SETTINGS.in_flight)
+    end
+  end
+  last = last + 1
+  under_way[last], count = now, count + 1
+  handle:streamInfo():dynamicMetadata():set("countersign", "number", tostring(last))
+end
+
+function envoy_on_response(handle)
+  local told = handle:streamInfo():dynamicMetadata():get("countersign")
+  local number = told and tonumber(told.number)
+  if number and under_way[number] then
+    answer_ms = answer_ms + (handle:timestamp() - under_way[number] - answer_ms) / 16
+    under_way[number], count = nil, count - 1
+  end
+end
+
 local KEPT = {
   [":method"] = true, [":path"] = true, [":authority"] = true, [":scheme"] = true,
   ["content-length"] = true, ["content-type"] = true, ["te"] = true, ["grpc-timeout"] = true,
@@ -627,6 +662,9 @@ local function check_request(handle)
   if kind == "generate" or kind == "infer" then
     local binary = headers:get("inference-header-content-length")
     headers:replace("content-type", binary and "application/octet-stream" or "application/json")
+  end
+  if model then
+    admit(handle)
   end
   only_known_headers(headers)
   if key and model and key.bounded then

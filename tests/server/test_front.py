@@ -1,6 +1,7 @@
 """What Envoy is told, by Envoy's own check; and the front before a real server."""
 
 import json
+import re
 import subprocess
 import time
 import urllib.error
@@ -16,6 +17,7 @@ from server.front import body_max, configuration, find_envoy
 from server.memory import most_mib
 from server.repository import ensembles
 from server.settings import ROOT
+from tests.reliability.attack import connect, generate, head
 
 ENSEMBLES = {"document_detector": "detector", "captcha_reader": "reader", "b.2-x": "detector"}
 
@@ -53,7 +55,7 @@ def test_more_than_it_takes_are_told_when_to_come_again(server, samples):
     page = b64encode((samples / "page_300dpi.jpg").read_bytes()).decode()
     body = json.dumps({"image": page}).encode()
     url = f"http://{server.http_url}/v2/models/document_detector/generate"
-    bound = 12 * server.settings.threads
+    bound = 16 * server.settings.threads
 
     def ask(_) -> tuple[int, float, dict]:
         began = time.monotonic()
@@ -75,6 +77,23 @@ def test_more_than_it_takes_are_told_when_to_come_again(server, samples):
     assert all(headers["retry-after"] == "1" for _, headers in refused)
     longest = max(took_s for code, took_s, _ in answers if code == 200)
     assert min(took_s for took_s, _ in refused) < longest / 2
+
+
+def test_clients_that_go_away_do_not_fill_tritonservers_queue(server, samples):
+    """It goes on with what they asked for, so that the front counts it as under way."""
+    page = b64encode((samples / "page_150dpi.jpg").read_bytes())
+    bound = 16 * server.settings.threads
+    body = b'{"image":"' + page + b'"}'
+    for _ in range(4 * bound):
+        with connect(server.http_url) as connection:
+            length = f"Content-Length: {len(body)}"
+            connection.sendall(head(generate("document_detector"), length) + body)
+    with urllib.request.urlopen(f"http://{server.metrics_url}/metrics") as reply:
+        text = reply.read().decode()
+    counts = re.findall(r"^nv_inference_pending_request_count{.*} (\d+)", text, re.MULTILINE)
+    assert sum(map(int, counts)) <= 1.5 * bound
+    with Client(server.grpc_url) as client:
+        assert client.detect(samples / "page_150dpi.jpg").labels
 
 
 def test_answers_are_those_of_a_client_that_waited(server, samples):

@@ -2,22 +2,26 @@
 
 import os
 import re
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from countersign import Client, Unavailable
-from server import Server, Settings
+from server import Server, ServerError, Settings
 from server.ports import free_port
 from server.settings import ROOT
-from tests.server.conftest import pids_of, processes_of
+from tests.server.conftest import leftovers, pids_of, processes_of
 
 ANY_PORTS = {"http_port": 0, "grpc_port": 0, "metrics_port": 0}
 
@@ -38,7 +42,7 @@ def test_few_file_descriptors_are_told_with_the_limit():
 class Foreground:
     """`python -m server` as a user starts it; a context manager, so that a test leaves none."""
 
-    def __init__(self, repository: Path):
+    def __init__(self, repository: Path, environment: Mapping[str, str] = os.environ):
         self.http_url = f"127.0.0.1:{free_port('127.0.0.1')}"
         self.grpc_url = f"127.0.0.1:{free_port('127.0.0.1')}"
         self.metrics_url = f"127.0.0.1:{free_port('127.0.0.1')}"
@@ -48,9 +52,9 @@ class Foreground:
             "COUNTERSIGN_METRICS_PORT": self.metrics_url.rpartition(":")[2],
         }
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "server", "--repository", repository],
+            [sys.executable, "-m", "server", "--repository", str(repository)],
             cwd=ROOT,
-            env=os.environ | variables,
+            env={**environment, **variables},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -149,3 +153,55 @@ def test_a_killed_starter_takes_the_server_with_it(captcha_repository):
 def test_metrics_are_served(server):
     with urllib.request.urlopen(f"http://{server.metrics_url}/metrics") as reply:
         assert b'nv_inference_request_success{model="document_detector"' in reply.read()
+
+
+def test_what_a_killed_server_left_is_removed_at_the_next_start(captcha_repository, tmp_path):
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with Foreground(captcha_repository, environment) as server:
+        (folder,) = tmp_path.glob("countersign-*")
+        server.process.kill()
+        server.end()
+        with suppress(ProcessLookupError):
+            os.killpg(server.triton, signal.SIGKILL)
+        while processes_of(server.triton):
+            time.sleep(0.05)
+    assert leftovers(folder)
+    with Foreground(captcha_repository, environment):
+        assert leftovers(folder) == []
+        assert len(list(tmp_path.glob("countersign-*"))) == 1
+    assert list(tmp_path.glob("countersign-*")) == []
+
+
+def test_any_path_is_served_and_nothing_in_it_reaches_a_shell(captcha_repository, tmp_path):
+    odd = tmp_path / "a b;'\"é $(touch spoilt) `touch spoilt` & %"
+    repository = shutil.copytree(captcha_repository, odd / "models", symlinks=False)
+    (odd / "temporary").mkdir()
+    with Foreground(repository, os.environ | {"TMPDIR": str(odd / "temporary")}) as server:
+        assert server.first_line.startswith("ready after ")
+        with Client(server.grpc_url) as client:
+            assert client.read(ROOT / "server/samples/captcha_plain.png").text == "265649"
+    assert not list(tmp_path.rglob("spoilt"))
+    assert not (ROOT / "spoilt").exists()
+    assert list((odd / "temporary").iterdir()) == []
+
+
+def test_of_two_starts_on_one_port_one_is_told(captcha_repository, monkeypatch):
+    """Though both found it free."""
+    with Server(Settings(repository=captcha_repository, **ANY_PORTS)) as server:
+        monkeypatch.setattr("server.server.check_ports", lambda settings: None)
+        second = Server(server.settings)
+        with pytest.raises(ServerError, match=f"{server.http_url}.*Address already in use"):
+            second.start()
+        assert leftovers(second.triton.folder) == []
+        with Client(server.grpc_url) as client:
+            assert client.read(ROOT / "server/samples/captcha_plain.png").text == "265649"
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6")
+def test_an_address_of_ipv6_is_served(captcha_repository):
+    settings = Settings(repository=captcha_repository, host="::1", **ANY_PORTS)
+    with Server(settings) as server:
+        assert server.http_url.startswith("[::1]:")
+        for protocol in ("grpc", "http"):
+            with Client(getattr(server, f"{protocol}_url"), protocol=protocol) as client:
+                assert client.read(ROOT / "server/samples/captcha_plain.png").text == "265649"
