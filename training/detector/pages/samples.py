@@ -88,7 +88,7 @@ def encode(page: Image.Image, suffix: str, dpi: int) -> bytes:
     if suffix == ".jpg":
         page.save(file, "JPEG", quality=72, dpi=(dpi, dpi))
     elif suffix == ".tiff":
-        bilevel = page.convert("L").point(lambda grey: 255 * (grey > 160), mode="1")
+        bilevel = page.convert("L").point(lambda grey: 255 * (grey > 200), mode="1")
         bilevel.save(file, "TIFF", compression="group4", dpi=(dpi, dpi))
     else:
         page.convert("L").quantize(16).save(file, "PNG", optimize=True, dpi=(dpi, dpi))
