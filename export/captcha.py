@@ -31,9 +31,12 @@ from export.gates import check_contract, check_gap, commit
 from export.graphs import F32, convert
 from export.repository import new_version, next_version, read_config, set_parameters
 from training.captcha.augment import augmented
+from training.captcha.generate import STYLES
 from training.captcha.images import DIGITS, HEIGHT, WIDTH, Images, load
+from training.captcha.judge import grey
 from training.captcha.model import CLASSES, CaptchaReader
 from training.captcha.model import load as load_reader
+from training.captcha.others import KINDS, other
 from training.captcha.train import logits_of
 
 REPOSITORY = Path("model_repository")
@@ -41,6 +44,8 @@ REPOSITORY = Path("model_repository")
 MAX_GAP = {"onnx": {"probabilities": 1e-4}, "fp16": {"probabilities": 1e-2}}
 VIEWS = 5  # changed views of each validation image, beside the image itself
 VIEW_STRENGTH = (2, 0.025, 0.05)  # degrees, shares: what screenshots do, less than training does
+OTHERS = 200  # pictures of each kind that shows no six digits
+OTHERS_SEED = 4
 CROP = (slice(3, HEIGHT - 3), slice(10, WIDTH - 10))  # of the second view
 
 Read = Callable[[np.ndarray], np.ndarray]  # pixels (1, 50, 200) uint8 -> logits (1, 6, 10)
@@ -160,6 +165,17 @@ def score(logits: np.ndarray, images: Images, threshold: float) -> dict[str, flo
     }
 
 
+def certain_of_others(read: Read, threshold: float, count: int) -> dict[str, float]:
+    """Of each kind of pictures that do not show six digits, the share that is read as certain."""
+    shares = {}
+    styles = list(STYLES)
+    for kind in tqdm(KINDS, desc="others"):
+        drawn = [other(kind, styles[i % len(styles)], OTHERS_SEED, i) for i in range(count)]
+        logits = np.concatenate([read(grey(picture)[None]) for picture in drawn])
+        shares[kind] = float((readings(logits)[1] >= threshold).mean())
+    return shares
+
+
 def check_int8(quantised: dict[str, dict], full: dict[str, dict]) -> None:
     """ValueError with the figures if INT8 reads an image fewer than f32 of a test set."""
     for name, found in quantised.items():
@@ -203,6 +219,7 @@ def export(
     tta: bool = False,
     precision: float = 0.9998,
     replace: bool = False,
+    others: int = OTHERS,
 ) -> dict:
     """Writes captcha_heads/VERSION and captcha_postprocess' parameter; returns the model card.
 
@@ -251,6 +268,7 @@ def export(
             "thresholds": {"min_confidence": threshold, "precision": precision},
             "calibration": {"temperature": served.temperature},
             "metrics": metrics | {"validation with views": score(truth, viewed, threshold)},
+            "certain of what shows no six digits": certain_of_others(quick, threshold, others),
             "data": {
                 "training": beside(checkpoint, "data.json"),
                 "validation": validation.source | {"views": VIEWS},

@@ -1,5 +1,6 @@
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,10 @@ import pytest
 import torch
 from scipy.special import softmax
 
+from export import captcha
 from export.captcha import (
     Served,
     check_int8,
-    export,
     fitted_temperature,
     gap,
     operating_point,
@@ -26,6 +27,7 @@ from training.captcha.images import HEIGHT, WIDTH, Images
 from training.captcha.model import CaptchaReader, ReaderConfig, load, save
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
+export = partial(captcha.export, others=1)
 
 
 @pytest.fixture(scope="module")

@@ -101,7 +101,8 @@ def test_the_detectors_settings_are_those_of_its_newest_model_card():
 
 
 def test_the_readers_operating_point_is_that_of_its_model_card():
-    card = json.loads((REPOSITORY / "captcha_heads" / "1" / "model_card.json").read_text())
+    newest = max((REPOSITORY / "captcha_heads").glob("[0-9]*"), key=lambda path: int(path.name))
+    card = json.loads((newest / "model_card.json").read_text())
     parameters = config_of("captcha_postprocess").parameters
     served = float(parameters["min_confidence"].string_value)
     assert served == card["thresholds"]["min_confidence"]

@@ -18,5 +18,8 @@ done
 python -m training.captcha.train --images "$runs/data/train" --out "$runs/reader" --epochs 16 \
   --held-out 0.05 $([ -e "$runs/reader/last.pt" ] && echo --resume)
 
-python -m export.captcha "$runs/reader/best.pt" --version 1 --replace --precision 0.9998 \
+[ -e "$runs/reader/judged.pt" ] ||
+  python -m training.captcha.judge --reader "$runs/reader/best.pt" --out "$runs/reader/judged.pt"
+
+python -m export.captcha "$runs/reader/judged.pt" --version 2 --replace --precision 0.9998 \
   --validation "$runs/data/validation" --test "$runs"/data/test_*

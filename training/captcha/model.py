@@ -1,4 +1,7 @@
-"""The CAPTCHA reader: one pass of a shared backbone, then one head for each of the six digits."""
+"""The CAPTCHA reader: one pass of a shared backbone, then one head for each of the six digits.
+
+A judge may look on, which tells pictures of six digits from others.
+"""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +16,8 @@ from training.captcha.images import DIGITS, HEIGHT, WIDTH
 CLASSES = 10  # 0 to 9
 STRIDE = 8  # px from column to column of the map: less than half a digit
 DILATIONS = (1, 2, 4, 8)  # of the convolutions along the columns: each column sees all 25
+WEIGHT_SCALE = 10.0  # of the heads' weights, and over counts, so that a judge's inputs are alike
+STEEP = 4.0  # how quickly a judge's verdict turns
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,7 @@ class ReaderConfig:
     columns: int = 128  # channels of a column; 0 for the published heads, which see all at once
     hidden: int = 128  # units of each head
     position: int = 16  # length of a published head's position embedding; 0 leaves it out
+    judge: int = 0  # channels of a judge; 0 leaves it out, and the published heads have none
 
 
 class Columns(nn.Module):
@@ -48,13 +54,44 @@ class Columns(nn.Module):
         self.position = nn.Linear(columns, DIGITS)  # its rows are the embeddings
         self.length = columns
 
-    def forward(self, maps: Tensor) -> Tensor:
+    def look(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """Columns (B, w, columns), and the weights (B, w, 6) that the heads give them."""
         columns = self.enter(maps.relu().flatten(1, 2))  # (B, columns, w)
         for block in self.blocks:
             columns = columns + block(columns)
-        columns = columns.transpose(1, 2)  # (B, w, columns)
-        weights = self.position(columns).softmax(1)  # (B, w, 6)
+        columns = columns.transpose(1, 2)
+        return columns, self.position(columns).softmax(1)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        columns, weights = self.look(maps)
         return weights.transpose(1, 2) @ columns
+
+
+class Judge(nn.Module):
+    """Whether a picture shows six digits and nothing else.
+
+    Columns (B, w, columns) and the heads' weights (B, w, 6) -> (B,), above `least` where it does.
+    """
+
+    def __init__(self, columns: int, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(columns + DIGITS)
+        self.enter = nn.Conv1d(columns + DIGITS, channels, 1)
+        self.beside = nn.Conv1d(channels, channels, 5, padding=2)
+        self.decide = nn.Linear(3 * channels, 1)
+        self.least: Tensor
+        self.register_buffer("least", torch.zeros(()))
+
+    def forward(self, columns: Tensor, weights: Tensor) -> Tensor:
+        both = torch.cat([columns, WEIGHT_SCALE * weights], 2).transpose(1, 2)
+        seen = self.enter(self.norm(both)).relu()
+        seen = (seen + self.beside(seen)).relu()  # (B, channels, w)
+        count = seen.sum(2) / WEIGHT_SCALE  # as digits are counted
+        return self.decide(torch.cat([seen.mean(2), seen.amax(2), count], 1))[:, 0]
+
+    def share(self, columns: Tensor, weights: Tensor) -> Tensor:
+        """(B,) 1 where it shows six digits, 0 where it does not, with a steep slope between."""
+        return (STEEP * (self(columns, weights) - self.least)).sigmoid()
 
 
 class WholeMap(nn.Module):
@@ -76,7 +113,8 @@ class WholeMap(nn.Module):
 class CaptchaReader(nn.Module):
     """pixels (B, 50, 200), grey 0 to 255, any dtype -> logits (B, 6, 10) float32.
 
-    Each image is brought to mean 0 and deviation 1 first, so its contrast does not matter.
+    Each image is brought to mean 0 and deviation 1 first, so its contrast does not matter. Where a
+    judge finds no six digits, the logits go to 0: no digit is likelier than another.
     """
 
     def __init__(self, config: ReaderConfig) -> None:
@@ -99,6 +137,7 @@ class CaptchaReader(nn.Module):
             )
             for _ in range(DIGITS)
         )
+        self.judge = Judge(config.columns, config.judge) if config.judge else None
 
     def features(self, pixels: Tensor) -> Tensor:
         """The backbone's map: (B, C, 7, 25) at a stride of 8, (B, C, 2, 7) of all of it."""
@@ -108,10 +147,22 @@ class CaptchaReader(nn.Module):
         maps = self.backbone((grey - mean) / deviation)
         return maps[0] if self.config.columns else maps
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        seen = self.see(self.reduce(self.features(pixels)))  # (B, 6, length)
+    def look(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """What `judge` takes, of a reader that sees columns."""
+        assert isinstance(self.see, Columns)
+        return self.see.look(self.reduce(self.features(pixels)))
+
+    def read(self, seen: Tensor) -> Tensor:
+        """What the heads see (B, 6, length) -> logits (B, 6, 10)."""
         logits = [head(seen[:, digit]) for digit, head in enumerate(self.heads)]  # each (B, 10)
         return torch.stack(logits, 1).float()
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        if self.judge is None:
+            return self.read(self.see(self.reduce(self.features(pixels))))
+        columns, weights = self.look(pixels)
+        share = self.judge.share(columns, weights)
+        return self.read(weights.transpose(1, 2) @ columns) * share[:, None, None]
 
 
 def feature_maps(backbone: str) -> nn.Module:

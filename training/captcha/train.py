@@ -185,6 +185,7 @@ def train(
         ReaderConfig(config.backbone, columns=config.columns, position=config.position)
     )
     if start is not None:
+        start.judge = None  # training/captcha/judge.py makes one for the new weights
         reader.load_state_dict(start.state_dict())
     # A step takes half the time; torch's types do not know the argument.
     reader.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

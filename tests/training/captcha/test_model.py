@@ -92,3 +92,24 @@ def test_a_saved_reader_loads_with_its_configuration_and_weights(reader, tmp_pat
     assert loaded.config == reader.config
     assert not loaded.training
     torch.testing.assert_close(loaded(PIXELS), reader(PIXELS), atol=0, rtol=0)
+
+
+@torch.no_grad()
+def test_a_judge_leaves_the_logits_of_what_it_lets_pass_and_levels_those_of_the_rest(reader):
+    torch.manual_seed(1)
+    judged = CaptchaReader(ReaderConfig(judge=8)).eval()
+    judged.load_state_dict(reader.state_dict(), strict=False)
+    judged.judge.least.fill_(-1000)
+    torch.testing.assert_close(judged(PIXELS), reader(PIXELS))
+    judged.judge.least.fill_(1000)
+    torch.testing.assert_close(judged(PIXELS), torch.zeros(3, 6, 10))
+
+
+def test_a_judged_reader_is_kept_whole_in_its_checkpoint(tmp_path):
+    judged = CaptchaReader(ReaderConfig(judge=8)).eval()
+    judged.judge.least.fill_(0.25)
+    save(judged, tmp_path / "judged.pt")
+    again = load(tmp_path / "judged.pt")
+    with torch.no_grad():
+        torch.testing.assert_close(again(PIXELS), judged(PIXELS))
+    assert again.judge.least == 0.25

@@ -1,0 +1,43 @@
+"""The judge, and the pictures that it learns to turn away."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from training.captcha.generate import sample
+from training.captcha.judge import grey, pictures, train
+from training.captcha.model import load
+from training.captcha.others import KINDS, other
+
+SHIPPED = Path(__file__).parents[3] / "training" / "captcha" / "shipped.pt"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_picture_is_drawn_the_same_again_and_no_two_are_alike(kind):
+    first = other(kind, "wave", seed=0, index=0)
+    assert (first.shape, first.dtype) == ((50, 200, 3), np.uint8)
+    np.testing.assert_array_equal(other(kind, "wave", seed=0, index=0), first)
+    assert (other(kind, "wave", seed=0, index=1) != first).any()
+
+
+def test_captchas_come_first_and_half_as_many_others_again():
+    pixels, is_captcha = pictures(4, seed=0)
+    assert pixels.shape == (10, 50, 200)
+    assert is_captcha.tolist() == [True] * 4 + [False] * 6
+    np.testing.assert_array_equal(pixels[1], grey(sample("all", 0, 1)[0]))
+
+
+def test_a_judge_learns_and_the_readers_digits_stay():
+    reader = load(SHIPPED)
+    pixels, is_captcha = pictures(40, seed=0)
+    judged = train(reader, pixels, is_captcha, epochs=20)
+    with torch.no_grad():
+        batch = torch.from_numpy(pixels)
+        verdict = judged.judge(*judged.look(batch)).numpy()
+        reader.judge = None
+        before, after = reader(batch), judged(batch)
+    assert verdict[is_captcha].mean() - verdict[~is_captcha].mean() > 1
+    captchas = torch.from_numpy(is_captcha)
+    assert (before.argmax(-1) == after.argmax(-1))[captchas].all()

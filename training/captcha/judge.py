@@ -1,0 +1,116 @@
+"""Trains the judge of a reader, so that what does not show six digits is read without certainty.
+
+    python -m training.captcha.judge --reader RUN/best.pt --out RUN/judged.pt
+
+The reader stays as it is, so its digits do too. The judge learns from generated CAPTCHAs of six
+digits and from the pictures of training/captcha/others.py, each as it is and as a screenshot may
+change it. --images adds a portal's own, so that they count as CAPTCHAs.
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Generator, Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.optim.lr_scheduler import OneCycleLR
+from tqdm import tqdm
+
+from training.captcha.augment import augmented
+from training.captcha.generate import STYLES, sample
+from training.captcha.images import load as load_images
+from training.captcha.model import CaptchaReader, load, save
+from training.captcha.others import KINDS, other
+
+CHANNELS = 48
+BATCH = 128
+LEARNING_RATE = 3e-3  # the peak of one cycle
+STRENGTH = (2, 0.025, 0.05)  # degrees, shares: what screenshots do, as in export
+KEPT = 0.999  # of the CAPTCHAs: `least` is so low that they pass
+
+
+def grey(rgb: np.ndarray) -> np.ndarray:
+    return np.asarray(Image.fromarray(rgb).convert("L"))
+
+
+def pictures(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """CAPTCHAs, then half as many others again: pixels (N, 50, 200), and which are CAPTCHAs."""
+    pixels = [grey(sample("all", seed, index)[0]) for index in tqdm(range(count), "CAPTCHAs")]
+    kinds = [(kind, style) for style in STYLES for kind in KINDS]
+    for index in tqdm(range(count * 3 // 2), "others"):
+        pixels.append(grey(other(*kinds[index % len(kinds)], seed, index)))
+    return np.stack(pixels), np.arange(len(pixels)) < count
+
+
+@torch.no_grad()
+def looks(reader: CaptchaReader, pixels: np.ndarray, rng: Generator) -> tuple[Tensor, Tensor]:
+    """Float16 columns and weights of the pixels, then of a changed view of each."""
+    found: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for changed in (False, True):
+        for start in tqdm(range(0, len(pixels), BATCH), "changed" if changed else "looks"):
+            batch = torch.from_numpy(pixels[start : start + BATCH])
+            batch = augmented(batch, *STRENGTH, rng).round() if changed else batch
+            for parts, part in zip(found, reader.look(batch), strict=True):
+                parts.append(part.half())
+    return torch.cat(found[0]), torch.cat(found[1])
+
+
+def train(
+    reader: CaptchaReader, pixels: np.ndarray, is_captcha: np.ndarray, epochs: int, seed: int = 0
+) -> CaptchaReader:
+    """The reader with a judge; pixels (N, 50, 200) uint8, is_captcha (N,) bool."""
+    torch.manual_seed(seed)
+    judged = CaptchaReader(replace(reader.config, judge=CHANNELS))
+    judged.load_state_dict(reader.state_dict(), strict=False)
+    judged.eval()
+    judge = judged.judge
+    assert judge is not None  # it was just asked for
+    columns, weights = looks(judged, pixels, Generator().manual_seed(seed))
+    truth = torch.from_numpy(np.tile(is_captcha, 2)).float()
+    optimizer = torch.optim.AdamW(judge.parameters(), LEARNING_RATE, weight_decay=1e-3)
+    batches = len(truth) // BATCH
+    schedule = OneCycleLR(optimizer, LEARNING_RATE, total_steps=epochs * batches + 1)
+    for _ in (bar := tqdm(range(epochs), "epochs")):
+        judge.train()
+        total = 0.0
+        for rows in torch.randperm(len(truth))[: batches * BATCH].view(batches, BATCH):
+            found = judge(columns[rows].float(), weights[rows].float())
+            loss = binary_cross_entropy_with_logits(found, truth[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            total += loss.item()
+        bar.set_postfix(loss=f"{total / batches:.4f}")
+    judge.eval()
+    with torch.no_grad():
+        rows = truth.nonzero()[:, 0].split(BATCH)
+        found = torch.cat([judge(columns[part].float(), weights[part].float()) for part in rows])
+    judge.least.fill_(found.quantile(1 - KEPT))
+    return judged
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--reader", type=Path, required=True, help="its checkpoint")
+    parser.add_argument("--out", type=Path, required=True, help="checkpoint of both")
+    parser.add_argument("--images", type=Path, nargs="*", default=[], help="folders of CAPTCHAs")
+    parser.add_argument("--count", type=int, default=16_000, help="of generated CAPTCHAs")
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--seed", type=int, default=3)
+    args = parser.parse_args()
+    pixels, is_captcha = pictures(args.count, args.seed)
+    for folder in args.images:
+        own = load_images(folder).pixels
+        pixels = np.concatenate([pixels, own])
+        is_captcha = np.concatenate([is_captcha, np.ones(len(own), bool)])
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    save(train(load(args.reader), pixels, is_captcha, args.epochs), args.out)
+    print(args.out)
+
+
+if __name__ == "__main__":
+    main()
