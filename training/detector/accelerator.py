@@ -42,7 +42,7 @@ def run(
     begun = time.monotonic()
     count = int(minutes * 60 * DRAWING * PAGES_A_CORE * (os.cpu_count() or 1))
     out.mkdir(parents=True, exist_ok=True)
-    generated = draw_pages(out / "generated", recipe.seed, max(1, count))
+    generated = draw_pages(out, recipe.drawn_seed, max(1, count))
     left = minutes - (time.monotonic() - begun + ENDING) / 60
     return train(recipe, real, [generated], out, start, minutes=max(0.0, left))
 

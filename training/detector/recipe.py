@@ -2,7 +2,7 @@
 
     python -m training.detector.recipe training/detector/recipe.yaml --real DIR ... --out RUNS
 
-RUNS gets a folder for each run and the generated pages. The same command goes on where it stopped.
+RUNS gets a folder for each run and its generated pages. The same command goes on where it stopped.
 The last run's last.pt is what the recipe makes.
 """
 
@@ -14,11 +14,11 @@ from typing import Any
 
 import yaml
 
-from training.detector.train import Recipe, draw_pages, train
+from training.detector.train import Recipe, train
 
 
-def read_recipe(file: Path) -> tuple[Path | None, dict[str, int], dict[str, Recipe]]:
-    """What is started from, the generated pages (seed, pages), and the runs by name.
+def read_recipe(file: Path) -> tuple[Path | None, dict[str, Recipe]]:
+    """What is started from, and the runs by name.
 
     ValueError names a field that no run has.
     """
@@ -31,16 +31,15 @@ def read_recipe(file: Path) -> tuple[Path | None, dict[str, int], dict[str, Reci
             raise ValueError(f"{file}: run {name} has {', '.join(unknown)}, which no run has")
         runs[name] = Recipe(**settings)
     start: Any = content.get("start")
-    return Path(start) if start else None, content["generated"], runs
+    return Path(start) if start else None, runs
 
 
 def run(file: Path, real: Sequence[Path], out: Path) -> Path:
     """Train what is left of the runs; returns the last one's checkpoint."""
-    start, pages, runs = read_recipe(file)
-    generated = draw_pages(out / "generated", pages["seed"], pages["pages"])
+    start, runs = read_recipe(file)
     for name, recipe in runs.items():
         print(f"run {name}", flush=True)
-        train(recipe, real, [generated], out / name, start, cache=out / "cache")
+        train(recipe, real, [], out / name, start, cache=out / "cache")
         start = out / name / "last.pt"
     if start is None:
         raise ValueError(f"{file}: no runs")

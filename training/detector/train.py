@@ -80,6 +80,7 @@ class Recipe:
     generated: float = 0.25  # share of the views
     unmarked: float = 0.15  # share of the views, of real pages with nothing on them
     drawn: int = 600  # generated pages to draw where no folder of them is given
+    drawn_seed: int = 0
     zoom: float = 0.2  # share of the views at another scale
     held_out: float = 0.1  # share of the sources of a folder that keeps no pages for validation
     fixed_norm: bool = False  # keep the first batch statistics: a fifth faster on a CPU
@@ -283,7 +284,7 @@ def train(
     write_recipe(recipe, real, generated, start, out / "recipe.json")
     cache = cache or out / "cache"
     if not generated and recipe.generated and recipe.drawn:
-        generated = [draw_pages(cache.with_name("generated"), recipe.seed, recipe.drawn)]
+        generated = [draw_pages(cache.parent, recipe.drawn_seed, recipe.drawn)]
     fit = fits.Fit(recipe.width, recipe.height, recipe.fit)
     data = read(real, generated, cache, fit, recipe.held_out, recipe.seed)
     torch.set_num_threads(recipe.threads)
@@ -419,8 +420,9 @@ def stopping() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def draw_pages(folder: Path, seed: int, count: int) -> Path:
-    """Draw generated training pages into a folder, unless it is there."""
+def draw_pages(parent: Path, seed: int, count: int) -> Path:
+    """Draw generated training pages into a folder of that seed and count, unless it is there."""
+    folder = parent / f"generated_{seed}_{count}"
     if not folder.exists():
         part = folder.with_suffix(".part")
         write_splits(part, seed, {"train": count})
@@ -443,7 +445,7 @@ def write_recipe(
     }
     if target.exists():
         before = json.loads(target.read_text())
-        changed = [name for name in content if content[name] != before.get(name)]
+        changed = [name for name in content if content[name] != before.get(name, content[name])]
         free = {"minutes", "loaders", "threads"}
         if set(changed) - free:
             raise ValueError(

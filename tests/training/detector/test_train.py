@@ -240,7 +240,7 @@ def test_fine_tuning_on_thirty_pages_mixes_generated_ones_in(tmp_path, draw_mark
     small = " --height 160 --width 128 --views 32 --batch 4 --drawn 4 --loaders 0"
     monkeypatch.setattr("sys.argv", (command + small).split())
     trainer.main()
-    assert len(list((tmp_path / "run" / "generated").rglob("*.jpg"))) == 4
+    assert len(list((tmp_path / "run" / "generated_0_4").rglob("*.jpg"))) == 4
     (line,) = read_progress(tmp_path / "run")
     assert line["views"] == 32
     assert {"all: signature", "mine: stamp"} <= line.keys()
@@ -248,24 +248,22 @@ def test_fine_tuning_on_thirty_pages_mixes_generated_ones_in(tmp_path, draw_mark
 
 def test_the_runs_of_a_recipe_follow_each_other(marked, tmp_path):
     file = tmp_path / "recipe.yaml"
-    small = {"height": 64, "width": 64, "batch": 2, "loaders": 0}
+    small = {"height": 64, "width": 64, "batch": 2, "loaders": 0, "drawn": 1}
     runs = [{"name": "a", "views": 2, **small}, {"name": "b", "views": 2, **small}]
-    generated = {"seed": 0, "pages": 2}
-    file.write_text(yaml.dump({"start": str(SHIPPED), "generated": generated, "runs": runs}))
+    file.write_text(yaml.dump({"start": str(SHIPPED), "runs": runs}))
     assert chain.run(file, [marked], tmp_path / "runs") == tmp_path / "runs" / "b" / "last.pt"
     said = json.loads((tmp_path / "runs" / "b" / "recipe.json").read_text())
     assert said["start"]["start"] == "shipped.pt"
     assert said["start"]["views"] == 2
 
     runs[0]["momentum"] = 0.9
-    file.write_text(yaml.dump({"generated": generated, "runs": runs}))
+    file.write_text(yaml.dump({"runs": runs}))
     with pytest.raises(ValueError, match="run a has momentum, which no run has"):
         chain.read_recipe(file)
 
 
 def test_the_shipped_recipe_is_read():
-    start, pages, runs = chain.read_recipe(Path("training/detector/recipe.yaml"))
+    start, runs = chain.read_recipe(Path("training/detector/recipe.yaml"))
     assert start is not None
     assert start.is_file()
-    assert pages["pages"] > 0
     assert runs
