@@ -28,7 +28,8 @@ IDLE_S = 300  # of a connection without a request
 HEADERS_S = 10  # for a request's headers
 UPLOAD_S = 60  # for a whole request
 ANSWER_S = 60  # for Triton's answer
-HEAP_MIB = 1024  # above which the largest uploads are dropped
+HEAP_MIB = 1024  # of the front, above which nothing more is taken
+STALLED_S = 5  # after which an upload that stands still is dropped once the heap fills
 RETRY_MS = 200  # after which a client that was refused may come again
 SOCKETS = {"http": "http.sock", "grpc": "grpc.sock:1"}  # tritonserver's
 KEY_CLUSTER = "x-countersign-cluster"  # lua/look.lua's word for where a key's requests go
@@ -451,7 +452,7 @@ def cluster(name: str, path: str, http2: bool = False, most: int = CONNECTIONS) 
 
 
 def overload_manager() -> Config:
-    """Bounds of connections and memory: a full heap drops the largest uploads, then all."""
+    """Bounds of connections and memory: stalled uploads are dropped, then new ones refused."""
     return {
         "refresh_interval": "0.1s",
         "resource_monitors": [
@@ -474,13 +475,29 @@ def overload_manager() -> Config:
         "buffer_factory_config": {"minimum_account_to_track_power_of_two": 20},
         "actions": [
             {
-                "name": "envoy.overload_actions.reset_high_memory_stream",
+                "name": "envoy.overload_actions.reset_high_memory_stream",  # of HTTP/2
                 "triggers": [
                     {
                         "name": "envoy.resource_monitors.fixed_heap",
                         "scaled": {"scaling_threshold": 0.8, "saturation_threshold": 0.95},
                     }
                 ],
+            },
+            {
+                "name": "envoy.overload_actions.reduce_timeouts",
+                "triggers": [
+                    {
+                        "name": "envoy.resource_monitors.fixed_heap",
+                        "scaled": {"scaling_threshold": 0.5, "saturation_threshold": 0.9},
+                    }
+                ],
+                "typed_config": typed(
+                    "config.overload.v3.ScaleTimersOverloadActionConfig",
+                    timer_scale_factors=[
+                        {"timer": f"HTTP_DOWNSTREAM_{kind}_IDLE", "min_timeout": f"{STALLED_S}s"}
+                        for kind in ("STREAM", "CONNECTION")
+                    ],
+                ),
             },
             {
                 "name": "envoy.overload_actions.stop_accepting_requests",

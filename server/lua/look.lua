@@ -560,19 +560,21 @@ end
 ---------------------------------------------------------------------------------------------------
 -- the request as a whole
 
--- Inferences under way: a number of each -> when it began, in ms. tritonserver goes on with those
--- whose client has gone, of which no answer comes by here: they count for LEASE times as long as
--- an answer takes at present, and LEASE_MIN_MS at least.
+-- Inferences under way: a number of each -> its model and when it began, in ms. tritonserver goes
+-- on with those whose client has gone, of which no answer comes by here: they count for LEASE times
+-- as long as the model takes for an answer at present, and LEASE_MIN_MS at least.
 local under_way, count, last = {}, 0, 0
-local LEASE, LEASE_MIN_MS = 4, 2000
-local answer_ms = 0 -- smoothed
+local LEASE, LEASE_MIN_MS = 4, 250
+local answer_ms = {} -- of each model, smoothed
+for model in pairs(SETTINGS.ensembles) do
+  answer_ms[model] = 500
+end
 
-local function admit(handle)
+local function admit(handle, model)
   local now = handle:timestamp()
   if count >= SETTINGS.in_flight then
-    local gone = now - math.max(LEASE_MIN_MS, LEASE * answer_ms)
-    for number, began in pairs(under_way) do
-      if began < gone then
+    for number, one in pairs(under_way) do
+      if now - one.began > math.max(LEASE_MIN_MS, LEASE * answer_ms[one.model]) then
         under_way[number], count = nil, count - 1
       end
     end
@@ -581,15 +583,17 @@ local function admit(handle)
     end
   end
   last = last + 1
-  under_way[last], count = now, count + 1
+  under_way[last], count = { model = model, began = now }, count + 1
   handle:streamInfo():dynamicMetadata():set("countersign", "number", tostring(last))
 end
 
 function envoy_on_response(handle)
   local told = handle:streamInfo():dynamicMetadata():get("countersign")
   local number = told and tonumber(told.number)
-  if number and under_way[number] then
-    answer_ms = answer_ms + (handle:timestamp() - under_way[number] - answer_ms) / 16
+  local one = number and under_way[number]
+  if one then
+    local before = answer_ms[one.model]
+    answer_ms[one.model] = before + (handle:timestamp() - one.began - before) / 16
     under_way[number], count = nil, count - 1
   end
 end
@@ -664,7 +668,7 @@ local function check_request(handle)
     headers:replace("content-type", binary and "application/octet-stream" or "application/json")
   end
   if model then
-    admit(handle)
+    admit(handle, model)
   end
   only_known_headers(headers)
   if key and model and key.bounded then

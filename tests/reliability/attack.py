@@ -16,14 +16,13 @@ import json
 import socket
 import struct
 import sys
-import threading
 import time
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -32,13 +31,12 @@ import numpy as np
 from tritonclient.grpc import service_pb2 as messages
 from tritonclient.grpc import service_pb2_grpc
 
-from countersign import Client, CountersignError
 from server.settings import SAMPLES
 from tests.reliability import inputs
+from tests.reliability.witness import PAUSE_S, Witness
 
 READER, DETECTOR = "captcha_reader", "document_detector"
 CAPTCHA = (SAMPLES / "captcha_plain.png").read_bytes()
-DIGITS = json.loads((SAMPLES / "captchas.json").read_text())["captcha_plain.png"]
 REFUSED = {  # what a refusal may be: a client's error, a full house, or no more connection
     *(
         "400",
@@ -495,43 +493,7 @@ ATTACKS: dict[Attack, set[str]] = {  # and what it may end in beside a refusal
 }
 
 
-# --------------------------------------------------------------------------------------- witnesses
-
-
-@dataclass
-class Witness:
-    """Asks for what is right all the time, and notes how long it took and what was wrong."""
-
-    url: str
-    took_s: list[float] = field(default_factory=list)
-    wrong: list[str] = field(default_factory=list)
-
-    def __enter__(self) -> "Witness":
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._ask)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _ask(self) -> None:
-        with Client(self.url) as client:
-            while not self._done.is_set():
-                began = time.monotonic()
-                try:
-                    text = client.read(CAPTCHA, timeout_s=30).text
-                    if text != DIGITS:
-                        self.wrong.append(text)
-                except CountersignError as error:
-                    self.wrong.append(repr(error))
-                self.took_s.append(time.monotonic() - began)
-                self._done.wait(0.02)
-
-    @property
-    def p99_ms(self) -> float:
-        return float(np.percentile(self.took_s, 99)) * 1000
+# --------------------------------------------------------------------------------------- verdicts
 
 
 def size(pids: list[int]) -> dict[str, float]:
@@ -554,19 +516,24 @@ def size(pids: list[int]) -> dict[str, float]:
     return {"memory": rss, "files": files, "shared memory": shm}
 
 
-def run(target: Target, attack: Attack) -> tuple[Outcome, Witness, str]:
-    """What an attack ended in, the good requests beside it, and what did not hold, else ''."""
-    with Witness(target.grpc) as witness:
-        try:
-            found = attack(target)
-        except OSError as error:
-            return Counter(), witness, f"the server was not to be reached: {error}"
-    surplus = set(found) - REFUSED - ATTACKS[attack]
-    if surplus:
-        return found, witness, f"ended in {', '.join(sorted(surplus))}"
-    if witness.wrong:
-        return found, witness, f"{len(witness.wrong)} wrong beside it, as {witness.wrong[0]}"
-    return found, witness, ""
+def run(target: Target, attack: Attack, witness: Witness) -> tuple[Outcome, list[float], str]:
+    """What an attack ended in, how long good requests beside it took, in s, and what did not hold."""
+    began = time.monotonic()
+    try:
+        found = attack(target)
+    except OSError as error:
+        return Counter(), [], f"the server was not to be reached: {error}"
+    time.sleep(2 * PAUSE_S)
+    took_s, wrong = witness.since(began)
+    if surplus := set(found) - REFUSED - ATTACKS[attack]:
+        return found, took_s, f"ended in {', '.join(sorted(surplus))}"
+    if wrong:
+        return found, took_s, f"{len(wrong)} wrong beside it, as {wrong[0]}"
+    return found, took_s, ""
+
+
+def p99_ms(took_s: list[float]) -> float:
+    return float(np.percentile(took_s, 99)) * 1000 if took_s else 0.0
 
 
 def main() -> int:
@@ -582,26 +549,28 @@ def main() -> int:
     parser.add_argument("--only", help="the attacks whose name has this in it")
     args = parser.parse_args()
     target = Target(args.http, args.grpc, args.metrics, args.share)
-    with Witness(target.grpc) as alone:
-        time.sleep(10)
-    print(f"alone: p99 {alone.p99_ms:.0f} ms, {len(alone.wrong)} wrong")
-    held = not alone.wrong
     sizes = []
     attacks = [attack for attack in ATTACKS if not args.only or args.only in attack.__name__]
-    for attack in attacks * args.rounds:
+    with Witness(target.grpc) as witness:
         began = time.monotonic()
-        found, witness, failure = run(target, attack)
-        limit_ms = BOMBS_P99_MS if attack is bombs else P99_FACTOR * alone.p99_ms
-        if witness.p99_ms > limit_ms and len(witness.took_s) >= 100:
-            failure = failure or f"p99 beside it {witness.p99_ms:.0f} ms, limit {limit_ms:.0f}"
-        ends = ", ".join(f"{end} {count}" for end, count in sorted(found.items()))
-        figures = f"{time.monotonic() - began:5.0f} s  p99 {witness.p99_ms:6.0f} ms"
-        print(f"{attack.__name__:16}{figures}  {ends}  {failure}", flush=True)
-        held = held and not failure
-        if "not to be reached" in failure:
-            break
-        if attack is attacks[-1]:
-            sizes.append(size(args.pid))
+        time.sleep(10)
+        took_s, wrong = witness.since(began)
+        alone_ms, held = p99_ms(took_s), not wrong
+        print(f"alone: p99 {alone_ms:.0f} ms, {len(wrong)} wrong")
+        for attack in attacks * args.rounds:
+            began = time.monotonic()
+            found, took_s, failure = run(target, attack, witness)
+            limit_ms = BOMBS_P99_MS if attack is bombs else P99_FACTOR * alone_ms
+            if p99_ms(took_s) > limit_ms and len(took_s) >= 100:
+                failure = failure or f"p99 beside it over {limit_ms:.0f} ms"
+            ends = ", ".join(f"{end} {count}" for end, count in sorted(found.items()))
+            figures = f"{time.monotonic() - began:5.0f} s  p99 {p99_ms(took_s):6.0f} ms"
+            print(f"{attack.__name__:16}{figures}  {ends}  {failure}", flush=True)
+            held = held and not failure
+            if "not to be reached" in failure:
+                break
+            if attack is attacks[-1]:
+                sizes.append(size(args.pid))
     for what in sizes[0] if args.pid and sizes else ():
         first, last = sizes[0][what], sizes[-1][what]
         print(f"{what}: {first:.0f} after a round, {last:.0f} after {args.rounds}")
