@@ -562,9 +562,9 @@ end
 
 -- Inferences under way: a number of each -> its model and when it began, in ms. tritonserver goes
 -- on with those whose client has gone, of which no answer comes by here: they count for LEASE times
--- as long as the model takes for an answer at present, and LEASE_MIN_MS at least.
+-- as long as the model takes for an answer at present, within LEASE_MIN_MS and LEASE_MAX_MS.
 local under_way, count, last = {}, 0, 0
-local LEASE, LEASE_MIN_MS = 4, 250
+local LEASE, LEASE_MIN_MS, LEASE_MAX_MS = 1.5, 250, 10000
 local answer_ms = {} -- of each model, smoothed
 for model in pairs(SETTINGS.ensembles) do
   answer_ms[model] = 500
@@ -574,7 +574,8 @@ local function admit(handle, model)
   local now = handle:timestamp()
   if count >= SETTINGS.in_flight then
     for number, one in pairs(under_way) do
-      if now - one.began > math.max(LEASE_MIN_MS, LEASE * answer_ms[one.model]) then
+      local lease_ms = math.max(LEASE_MIN_MS, LEASE * answer_ms[one.model])
+      if now - one.began > math.min(LEASE_MAX_MS, lease_ms) then
         under_way[number], count = nil, count - 1
       end
     end

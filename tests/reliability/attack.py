@@ -456,7 +456,7 @@ def mutations(target: Target) -> Outcome:
         connection = http.client.HTTPConnection(target.http, timeout=60)
         with channel(target) as opened:
             call = service_pb2_grpc.GRPCInferenceServiceStub(opened).ModelInfer
-            for i, (_, image) in enumerate(islice(inputs.mutated(seed), target.some(1250))):
+            for i, (_, image) in enumerate(islice(inputs.mutated(seed), target.some(2500))):
                 model = READER if i % 4 < 2 else DETECTOR
                 if i % 2:
                     found[called(call, request(model, image))] += 1
@@ -468,8 +468,8 @@ def mutations(target: Target) -> Outcome:
         connection.close()
         return found
 
-    with ThreadPoolExecutor(8) as threads:
-        return sum(threads.map(some, range(8)), Counter())
+    with ThreadPoolExecutor(4) as threads:
+        return sum(threads.map(some, range(4)), Counter())
 
 
 ATTACKS: dict[Attack, set[str]] = {  # and what it may end in beside a refusal
@@ -517,7 +517,7 @@ def size(pids: list[int]) -> dict[str, float]:
 
 
 def run(target: Target, attack: Attack, witness: Witness) -> tuple[Outcome, list[float], str]:
-    """What an attack ended in, how long good requests beside it took, in s, and what did not hold."""
+    """What an attack ended in, how long good requests beside it took, what did not hold."""
     began = time.monotonic()
     try:
         found = attack(target)
