@@ -86,6 +86,8 @@ def remove_abandoned(temporary: Path) -> None:
 
 def no_folder(error: OSError) -> str:
     """Why nothing could be written into a temporary folder, and what to do."""
+    if isinstance(error, shutil.Error):  # of copytree: source, copy and reason of each file
+        return f"temporary folder: {error.args[0][0][2]}; TMPDIR names another"
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     reason = f"{os.strerror(error.errno)}" if full and error.errno else str(error)
     return f"temporary folder: {reason}; TMPDIR names another"

@@ -20,10 +20,17 @@ UNREAD = {  # pages, but not for this server: how they begin
     b"%PDF-": "a PDF file",
     b"GIF8": "a GIF file",
     b"\0\0\0\x0cjP  ": "a JPEG 2000 file",
+    b"\xff\x4f\xff\x51": "a JPEG 2000 file",
+    b"\0\0\0\x0cJXL ": "a JPEG XL file",
+    b"\xff\x0a": "a JPEG XL file",
     b"8BPS": "a Photoshop file",
     b"AT&TFORM": "a DjVu file",
     b"%!PS": "a PostScript file",
 }
+UNREAD_SUFFIXES = (  # whatever they begin with
+    *(".pdf", ".gif", ".heic", ".heif", ".avif", ".jp2", ".j2k", ".jxl"),
+    *(".psd", ".djvu", ".djv", ".ps", ".eps"),
+)
 HEIF = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
 HEAD = 16  # bytes
 STDIN = "-"
@@ -56,7 +63,10 @@ def find(paths: Iterable[str], skipped: Path | None) -> Found:
     sources: dict[str, Source] = {}
     for name in dict.fromkeys(str(Path(path)) if path else path for path in paths):
         if name == STDIN:
-            sources[name] = Source(name, sys.stdin.buffer.read())
+            if sys.stdin is None:  # closed
+                found.unread.append((name, Refused("standard input is closed")))
+            else:
+                sources[name] = Source(name, sys.stdin.buffer.read())
         elif os.path.isdir(name):
             before = len(sources) + len(found.unread)
             for file, error in search(name, {key_of(skipped)} - {key_of(name)}):
@@ -112,6 +122,8 @@ def unread_kind(file: str, mode: int, asked: bool) -> str | None:
     image = head.startswith(IMAGES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
     if image or asked or suffix in SUFFIXES:
         return None
+    if suffix in UNREAD_SUFFIXES:
+        return f"a {suffix} file, not read: convert it to images"
     return "" if suffix or name.startswith(".") else "neither an image nor of a known kind"
 
 

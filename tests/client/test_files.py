@@ -42,6 +42,9 @@ def test_images_are_known_by_name_or_by_content(scans):
         ("a.heic", b"\0\0\0\x18ftypheic", "a HEIC or AVIF file, not read"),
         ("a.avif", b"\0\0\0\x1cftypavif", "a HEIC or AVIF file, not read"),
         ("a.jp2", b"\0\0\0\x0cjP  \r\n", "a JPEG 2000 file, not read"),
+        ("a.jxl", b"\xff\x0a\x7a", "a JPEG XL file, not read"),
+        ("a.pdf", b"", "a .pdf file, not read"),
+        ("a.PDF", b"\n\n%PDF-1.7", "a .pdf file, not read"),
         ("a", b"", "neither an image nor of a known kind"),
         ("a", b"some text", "neither an image nor of a known kind"),
     ],
@@ -137,3 +140,10 @@ def test_pictures_of_like_names_do_not_meet(tmp_path, order):
     paths += [pictures.path(sources[0], page, 2) for page in (1, 2)]
     assert len(set(paths)) == 4
     assert {path.suffix for path in paths} == {".jpg"}
+
+
+def test_a_closed_standard_input_is_named(monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)  # as Python has it then
+    found = find(["-"], None)
+    ((name, error),) = found.unread
+    assert (name, str(error), found.sources) == ("-", "standard input is closed", [])

@@ -4,6 +4,7 @@ Pixels are compared with what the file was made from, or with what Pillow reads.
 """
 
 import io
+import re
 import struct
 import threading
 import time
@@ -79,6 +80,12 @@ def xmp(value: int) -> bytes:
     return b"<x:xmpmeta><rdf:Description tiff:Orientation='%d'/></x:xmpmeta>" % value
 
 
+def old_exif(value: int) -> bytes:
+    """EXIF as ImageMagick wrote it into PNGs."""
+    block = b"Exif\0\0" + exif(value)
+    return b"\nexif\n%8d\n%s\n" % (len(block), block.hex().encode())
+
+
 def jpeg_with(pixels: np.ndarray, *segments: bytes) -> bytes:
     """A JPEG whose first segments are these, of EXIF or XMP."""
     file = file_of(pixels, "JPEG", quality=100)
@@ -124,6 +131,14 @@ TURNED = {  # stored pixels, orientation -> a file that says so
         file_of(stored, "PNG"),
         b"iTXt",
         b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(xmp(turn)),
+    ),
+    "png, EXIF as text": lambda stored, turn: png_with(
+        file_of(stored, "PNG"), b"tEXt", b"Raw profile type exif\0" + old_exif(turn)
+    ),
+    "png, EXIF as packed text": lambda stored, turn: png_with(
+        file_of(stored, "PNG"),
+        b"zTXt",
+        b"Raw profile type exif\0\0" + zlib.compress(old_exif(turn)),
     ),
     "webp": lambda stored, turn: file_of(stored, "WEBP", lossless=True, exif=exif(turn)),
     "webp, XMP alone": lambda stored, turn: file_of(stored, "WEBP", lossless=True, xmp=xmp(turn)),
@@ -301,6 +316,53 @@ def test_bytes_that_a_jpeg_has_no_use_for_are_no_damage(decode):
     np.testing.assert_array_equal(decode(padded), decode(file))
 
 
+@pytest.mark.parametrize("junk", [b"\x12\x34" * 8, bytes(4000)])
+def test_other_bytes_that_a_jpeg_has_left_over_are_of_damage(decode, junk):
+    file = file_of(PAGE, "JPEG")
+    with pytest.raises(ValueError, match=r"JPEG, Corrupt JPEG data: .* extraneous bytes"):
+        decode(file[:-2] + junk + file[-2:])
+
+
+def test_a_jpeg_in_which_bytes_changed_is_refused(decode):
+    """All of its blocks are there, other ones: that data are left over is all that tells."""
+    file = file_of(PAGE, "JPEG", quality=90)
+    at = len(file) // 2
+    with pytest.raises(ValueError, match="JPEG, Corrupt JPEG data: "):
+        decode(file[:at] + b"\x55" * 20 + file[at + 20 :])
+
+
+@pytest.mark.parametrize("kept", [1, 3, 9])
+def test_a_progressive_jpeg_cut_between_two_scans_is_refused(decode, kept):
+    file = file_of(PAGE, "JPEG", progressive=True)
+    scans = [found.start() for found in re.finditer(b"\xff\xda", file)]
+    assert len(scans) == 10
+    with pytest.raises(ValueError, match=r"JPEG, cut short: \d+ of 192 coefficients are in no"):
+        decode(file[: scans[kept]] + b"\xff\xd9")
+
+
+@pytest.mark.parametrize("tiles", [{}, {"tile": (64, 64)}])
+def test_a_tiffs_checksums_are_looked_at(decode, tiles):
+    """zlib's stand at the end of each strip, where libtiff does not read on."""
+    file = tiff(RGB, compression="zlib", photometric="rgb", **tiles)
+    with tifffile.TiffFile(io.BytesIO(file)) as opened:
+        (page,) = opened.pages
+        end = page.dataoffsets[-1] + page.databytecounts[-1]
+    np.testing.assert_array_equal(decode(file), RGB)
+    with pytest.raises(ValueError, match=r"TIFF, cut short or damaged: .* incorrect data check"):
+        decode(file[: end - 1] + bytes([file[end - 1] ^ 1]) + file[end:])
+
+
+@pytest.mark.parametrize("colours", [1, 3])
+def test_a_channel_that_a_tiff_does_not_tell_of_is_left_out(decode, colours):
+    seen = RGB[..., 0] if colours == 1 else RGB
+    channels = np.dstack([seen, np.zeros(RGB.shape[:2], np.uint8)])
+    kind = "minisblack" if colours == 1 else "rgb"
+    file = tiff(channels, photometric=kind, planarconfig="contig", extrasamples=[0])
+    entry = struct.pack("<H", 338)
+    assert file.count(entry) == 1
+    np.testing.assert_array_equal(decode(file.replace(entry, struct.pack("<H", 337))), seen)
+
+
 def test_a_jpeg_of_unusual_sampling_is_read(decode):
     """Six blocks of light for each of colour, 3 x 2, all of the middle grey: DC 0, end of block."""
     file = file_of(np.full((16, 16, 3), 128, np.uint8), "JPEG", subsampling="4:2:0")
@@ -369,6 +431,10 @@ DAMAGED = {  # file: what the refusal says after the format
         (DATA / "precision_12.jpg").read_bytes(),
         "JPEG, Unsupported JPEG data precision 12",
     ),
+    "an Apple png": (
+        png_with(file_of(PAGE, "PNG")[:8] + bytes(25), b"CgBI", bytes(4)),
+        "PNG, begins with b'",
+    ),
     "half a png": (half(file_of(PAGE, "PNG")), "PNG, "),
     "a png with wrong bytes": (flipped(file_of(PAGE, "PNG"), 0.5), "PNG, "),
     "a png of a header": (file_of(PAGE, "PNG")[:20], "PNG, cut short in its header"),
@@ -394,6 +460,12 @@ DAMAGED = {  # file: what the refusal says after the format
     "floating point": (
         tiff(RAMP.astype(np.float32)),
         r"TIFF, samples of type float \(b-w\), limit",
+    ),
+    "12 bits": (
+        tiff(RAMP).replace(
+            struct.pack("<HHII", 258, 3, 1, 16), struct.pack("<HHII", 258, 3, 1, 12)
+        ),
+        "TIFF, samples of 12 bits, limit 1, 2, 4, 8 or 16",
     ),
     "32 bits": (tiff(RAMP.astype(np.uint32)), r"TIFF, samples of type uint \(b-w\), limit"),
     **{

@@ -12,7 +12,7 @@ import pytest
 from countersign import Client
 from server import ServerError, Settings, Triton
 from server.log import Log
-from server.triton import check_shm
+from server.triton import check_shm, no_folder
 from tests.server.conftest import leftovers, processes_of
 
 ANY_PORTS = {"http_port": 0, "grpc_port": 0, "metrics_port": 0}
@@ -100,6 +100,13 @@ def test_a_full_temporary_folder_is_told_in_one_line(captcha_repository, monkeyp
     with pytest.raises(ServerError, match=r"temporary folder: No space left on device; TMPDIR"):
         triton.start()
     assert leftovers(triton.folder) == []
+
+
+def test_files_that_could_not_be_copied_are_told_by_the_first_ones_reason():
+    """As shutil.copytree says it on a full disk."""
+    full = "[Errno 28] No space left on device: 'a' -> 'b'"
+    error = shutil.Error([("a", "b", full), ("c", "d", full)])
+    assert no_folder(error) == f"temporary folder: {full}; TMPDIR names another"
 
 
 def test_a_log_that_nobody_reads_holds_nothing_up(monkeypatch):

@@ -9,6 +9,8 @@ comes at a whole fraction of its size, strip by strip, so that it is never in me
 import base64
 import binascii
 import os
+import re
+import zlib
 from typing import NamedTuple
 
 os.environ.setdefault("VIPS_CONCURRENCY", "1")  # parallelism is across requests
@@ -32,9 +34,12 @@ COLOURS = {  # by libvips's interpretation, of samples of 8 and 16 bits
     "rgb16": 3,
     "cmyk": 4,
 }
-# Of libjpeg-turbo: bytes that it has no use for once all pixels are there, and shares of colour
-# samples that its own interface has no name for, though libjpeg's, which libvips uses, reads them
-HARMLESS = "extraneous bytes before marker 0xd9"
+# Of libjpeg-turbo: bytes that it has no use for once all pixels are there, which are a writer's
+# padding if they are zeros and few, else of damaged data; and shares of colour samples that its own
+# interface has no name for, though libjpeg's, which libvips uses, reads them
+LEFT_OVER = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
+MAX_PADDING = 16  # bytes
+INFLATED_BYTES = 2**24  # at a time
 UNUSUAL = "Could not determine subsampling"
 
 cv2.setNumThreads(1)
@@ -153,7 +158,7 @@ def _read_jpeg(header: Header, shrink: float, grey: bool) -> np.ndarray:
     except ValueError as error:
         if UNUSUAL in str(error):
             return _read_vips("JPEG", header, shrink)
-        if HARMLESS not in str(error):
+        if not _is_padding(header.file, str(error)):
             raise
         pixels = simplejpeg.decode_jpeg(header.file, **options, strict=False)
     if pixels.shape[:2] != (options["min_height"], options["min_width"]):
@@ -161,6 +166,13 @@ def _read_jpeg(header: Header, shrink: float, grey: bool) -> np.ndarray:
     if inks:
         return _mixed(pixels)  # such files hold the light that is left, as Adobe began it
     return pixels[..., 0] if pixels.shape[2] == 1 else pixels
+
+
+def _is_padding(file: bytes, complaint: str) -> bool:
+    """Whether all that the decoder complains of are a few zeros before the end of a JPEG."""
+    found = LEFT_OVER.search(complaint)
+    count = int(found[1]) if found else 0
+    return 0 < count <= MAX_PADDING and bytes(count) + b"\xff\xd9" in file
 
 
 def _read_bmp(header: Header, shrink: float) -> np.ndarray:
@@ -174,6 +186,7 @@ def _read_bmp(header: Header, shrink: float) -> np.ndarray:
 
 
 def _read_vips(format: str, header: Header, shrink: float) -> np.ndarray:
+    _check_deflated(header)
     load = getattr(pyvips.Image, f"{format.lower()}load_buffer")
     try:
         picture = load(header.file, access="sequential", fail_on="warning")
@@ -188,6 +201,22 @@ def _read_vips(format: str, header: Header, shrink: float) -> np.ndarray:
         reason = error.detail.strip().partition("\n")[0].rpartition(": ")[2]  # empty at a warning
         raise ValueError(f"cut short or damaged{': ' * bool(reason)}{reason}") from error
     return _mixed(255 - pixels) if inks else pixels
+
+
+def _check_deflated(header: Header) -> None:
+    """ValueError if a TIFF's data do not match their checksums, which libtiff passes over.
+
+    Looks at no more than twice the bytes that the page has decoded.
+    """
+    left = 2 * header.decoded_bytes
+    for place in header.deflated:
+        data, stream = header.file[place], zlib.decompressobj()
+        while data and not stream.eof and left > 0:
+            try:
+                left -= len(stream.decompress(data, INFLATED_BYTES))
+            except zlib.error as error:
+                raise ValueError(f"cut short or damaged: {error}") from error
+            data = stream.unconsumed_tail
 
 
 def _part(shrink: float) -> int:

@@ -33,6 +33,7 @@ JPEG_SCAN, JPEG_END, JPEG_EXIF = 0xDA, 0xD9, 0xE1
 COEFFICIENT_BYTES = 2  # kept of a JPEG of several scans
 COEFFICIENTS_PER_BYTE = 6  # that a scan goes through while another format decodes a byte
 
+PNG_OLD_EXIF = b"Raw profile type exif\0"
 PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 WEBP_PIXEL_BYTES = 8  # the decoder's RGBA, and a copy
 BMP_PIXEL_BYTES = 6  # the decoder's RGB, and a copy
@@ -70,6 +71,11 @@ TIFF_TAGS = {  # what pixels are made from; the decoder is given no others
 NO_INTEGERS = (347, 529, 532)
 TILE_BYTES = 1000  # decoded in the time that the next tile takes to begin
 YCBCR, JPEG_IN_TIFF = 6, 7  # a photometric interpretation, a compression
+DEFLATE = (8, 32946)  # compressions
+BITS = (1, 2, 4, 8, 16, 32, 64)  # of a sample, that the decoder takes; 32 and 64 it then refuses
+REVERSED = 2  # FillOrder
+STRIPS, TILES = (273, 279), (324, 325)  # tags: where they are, and of how many bytes
+COLOURS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4}  # by photometric interpretation
 
 
 class Header(NamedTuple):
@@ -83,6 +89,7 @@ class Header(NamedTuple):
     channels: int = 3  # of a JPEG
     has_alpha: bool = True  # whether channels beyond the colours are opacity
     file: bytes = b""  # for the decoder: the whole file, or this page alone
+    deflated: tuple[slice, ...] = ()  # data of a TIFF whose checksums its decoder does not look at
 
 
 class Layout(NamedTuple):
@@ -155,6 +162,7 @@ def _jpeg(file: bytes) -> Header:
     height, width, channels = struct.unpack_from(">HHB", frame, 1)
     parts = [struct.unpack_from("BB", frame, 6 + 3 * channel) for channel in range(channels)]
     sampling = {part: (by >> 4) * (by & 15) for part, by in parts}
+    _check_scans(scans, list(sampling), progressive)
     most = max([*sampling.values(), 1])
     coefficients = {part: width * height * by / most for part, by in sampling.items()}
     decoded = width * height * channels
@@ -165,6 +173,25 @@ def _jpeg(file: bytes) -> Header:
         )
         decoded = int(max(decoded, held, seen / COEFFICIENTS_PER_BYTE))
     return Header(width, height, decoded, orientation(exif, xmp), channels=channels)
+
+
+def _check_scans(scans: list[bytes], parts: list[int], progressive: bool) -> None:
+    """ValueError unless the scans bring all there is of each part (colour) of a JPEG.
+
+    A decoder makes up what they leave out: a file cut between two scans looks whole to it.
+    """
+    whole = {part: 0 for part in parts}  # bits: the coefficients whose lowest bit is there
+    for scan in scans:
+        count = scan[0]
+        first, last, step = struct.unpack_from("BBB", scan, 1 + 2 * count)
+        if not progressive:
+            first, last, step = 0, 63, 0
+        there = (1 << max(0, min(last, 63) + 1 - first) << first) - (1 << first)
+        for part in scan[1 : 1 + 2 * count : 2]:
+            if part in whole and not step & 15:  # else finer bits are to follow
+                whole[part] |= there
+    if missing := sum(64 - bits.bit_count() for bits in whole.values()):
+        raise ValueError(f"cut short: {missing} of {64 * len(whole)} coefficients are in no scan")
 
 
 def _jpeg_segments(file: bytes) -> Iterator[tuple[int, bytes]]:
@@ -184,13 +211,17 @@ def _jpeg_segments(file: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _png(file: bytes) -> Header:
-    width, height, depth, colour = struct.unpack_from(">IIBB", file, 16)
+    kind, width, height, depth, colour = struct.unpack_from(">4sIIBB", file, 12)
+    if kind != b"IHDR":
+        raise ValueError(f"begins with {kind!r} in place of its header, IHDR")
     if colour not in PNG_CHANNELS:
         raise ValueError(f"colour type {colour}, which there is not")
     exif = xmp = b""
     for kind, body in _png_chunks(file):
         if kind == b"eXIf":
             exif = exif or body
+        elif kind in (b"tEXt", b"zTXt") and body.startswith(PNG_OLD_EXIF):
+            exif = exif or _png_old_exif(kind, body[len(PNG_OLD_EXIF) :])
         elif kind == b"iTXt" and body.startswith(b"XML:com.adobe.xmp\0"):
             xmp = xmp or _png_text(body)
     decoded = width * height * PNG_CHANNELS[colour] * max(8, depth) // 8
@@ -210,6 +241,16 @@ def _png_chunks(file: bytes) -> Iterator[tuple[bytes, bytes]]:
             yield kind, file[at + 8 : at + 8 + size]
         at += 12 + size
     raise ValueError(f"over {MAX_PARTS} chunks")
+
+
+def _png_old_exif(kind: bytes, text: bytes) -> bytes:
+    """EXIF as writers had it before there was eXIf: a name, a length, hexadecimal digits."""
+    try:
+        if kind == b"zTXt":
+            text = zlib.decompressobj().decompress(text[1:], MAX_XMP_BYTES)
+        return bytes.fromhex("".join(text.decode("ascii").split()[2:]))
+    except (zlib.error, ValueError):
+        return b""
 
 
 def _png_text(body: bytes) -> bytes:
@@ -284,18 +325,22 @@ def _tiff(file: bytes, page: int) -> Header:
         raise ValueError("no ImageWidth or ImageLength")
     if numbers.get(262) == YCBCR and numbers.get(259) != JPEG_IN_TIFF:
         raise ValueError("YCbCr that is not JPEG")
+    if (bits := numbers.get(258) or 1) not in BITS:
+        raise ValueError(f"samples of {bits} bits, limit 1, 2, 4, 8 or 16")
     tile = (numbers.get(322) or width) * (numbers.get(323) or height)
     tiles = width * height // max(1, tile)
-    bits = max(8, (numbers.get(258) or 1) * (numbers.get(277) or 1))
+    channels = numbers.get(277) or 1
+    extra = 0 if 338 in directory else channels - COLOURS.get(numbers.get(262) or 0, channels)
     xmp = _content(file, layout, directory.get(XMP))
     return Header(
         width,
         height,
-        max(width * height, tile) * bits // 8 + tiles * TILE_BYTES,
+        max(width * height, tile) * max(8, bits * channels) // 8 + tiles * TILE_BYTES,
         _turned(numbers.get(ORIENTATION), xmp),
         len(pages),
         has_alpha=numbers.get(338) in (1, 2),  # ExtraSamples may be something else
-        file=_alone(file, layout, directory),
+        file=_alone(file, layout, directory, extra),
+        deflated=_deflated(file, layout, directory, numbers),
     )
 
 
@@ -366,9 +411,36 @@ def _content(tiff: bytes, layout: Layout, entry: Entry | None) -> bytes:
     return tiff[at : at + min(entry[1], MAX_XMP_BYTES)]
 
 
-def _alone(tiff: bytes, layout: Layout, directory: Directory) -> bytes:
-    """A TIFF of this one directory, cut down to TIFF_TAGS: put behind the file's other bytes."""
+def _deflated(
+    tiff: bytes, layout: Layout, directory: Directory, numbers: dict[int, int | None]
+) -> tuple[slice, ...]:
+    """Where a page's strips or tiles are in the file, if they are zlib's."""
+    if numbers.get(259) not in DEFLATE or numbers.get(266) == REVERSED:
+        return ()
+    tiles = TILES if TILES[0] in directory else STRIPS
+    places = [_numbers(tiff, layout, directory.get(tag)) for tag in tiles]
+    return tuple(slice(at, at + size) for at, size in zip(*places, strict=False))
+
+
+def _numbers(tiff: bytes, layout: Layout, entry: Entry | None) -> tuple[int, ...]:
+    """An entry's whole numbers."""
+    if entry is None or entry[0] not in INTEGERS:
+        return ()
+    kind, count, value = entry
+    at = 0
+    if struct.calcsize(INTEGERS[kind]) * count > len(value):
+        (at,), value = struct.unpack(layout.order + layout.offset, value), tiff
+    return struct.unpack_from(f"{layout.order}{count}{INTEGERS[kind]}", value, at)
+
+
+def _alone(tiff: bytes, layout: Layout, directory: Directory, extra: int) -> bytes:
+    """A TIFF of this one directory, cut down to TIFF_TAGS: put behind the file's other bytes.
+
+    One or two `extra` channels that the directory does not tell of, it then does.
+    """
     order, count, entry, offset = layout
+    if extra in (1, 2):
+        directory = directory | {338: (3, extra, bytes(struct.calcsize(order + offset)))}
     kept = [(tag, *directory[tag]) for tag in sorted(TIFF_TAGS.keys() & directory.keys())]
     start = struct.calcsize(order + offset)  # where the header says where the directory is
     added = b"".join(
