@@ -40,7 +40,7 @@ format: $(VENV)/test  ## let ruff rewrite the code
 	$(VENV)/bin/ruff format $(CODE)
 
 train-captcha: $(VENV)/test  ## make the CAPTCHA weights again from seeds (40 minutes on 2 cores)
-	training/captcha/again.sh runs/captcha
+	training/captcha/weights.sh runs/captcha
 
 REAL ?=
 train-detector: $(VENV)/test  ## train the detector as its recipe says; REAL="folders of labelled pages"

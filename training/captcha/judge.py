@@ -104,9 +104,9 @@ def main() -> None:
     args = parser.parse_args()
     pixels, is_captcha = pictures(args.count, args.seed)
     for folder in args.images:
-        own = load_images(folder).pixels
-        pixels = np.concatenate([pixels, own])
-        is_captcha = np.concatenate([is_captcha, np.ones(len(own), bool)])
+        portals = load_images(folder).pixels
+        pixels = np.concatenate([pixels, portals])
+        is_captcha = np.concatenate([is_captcha, np.ones(len(portals), bool)])
     args.out.parent.mkdir(parents=True, exist_ok=True)
     save(train(load(args.reader), pixels, is_captcha, args.epochs), args.out)
     print(args.out)

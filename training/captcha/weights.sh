@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the shipped CAPTCHA weights again from seeds and exports them if they pass:
-# training/captcha/again.sh RUNS
+# training/captcha/weights.sh RUNS
 set -euo pipefail
 runs=$1
 export PATH="$PWD/.venv/bin:$PATH"
