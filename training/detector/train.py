@@ -335,7 +335,9 @@ def begin(recipe: Recipe, start: Path | None, views: Views, saved: Path) -> Stat
 
 
 def save(state: State, recipe: Recipe, out: Path) -> None:
-    """Write state.pt, and last.pt as ultralytics reads it; each is whole or as it was."""
+    """Write state.pt, and last.pt as ultralytics reads it, each whole or not at all; recipe.json then
+    says how many views that was.
+    """
     _write(
         {
             "model": state.model.state_dict(),
@@ -349,6 +351,9 @@ def save(state: State, recipe: Recipe, out: Path) -> None:
     mean.args = {"imgsz": [recipe.height, recipe.width], "fit": recipe.fit}
     mean.criterion = None
     _write({"model": mean, "train_args": mean.args, "epoch": -1, "ema": None}, out / "last.pt")
+    if (out / "recipe.json").exists():
+        said = json.loads((out / "recipe.json").read_text()) | {"views_done": state.views}
+        (out / "recipe.json").write_text(json.dumps(said, indent=2) + "\n")
 
 
 def _write(content: dict[str, Any], target: Path) -> None:

@@ -204,6 +204,7 @@ def test_any_kind_of_model_is_trained_and_started_from(marked, tmp_path, model):
     assert any(name.startswith("loss: ") and value > 0 for name, value in line.items())
     said = json.loads((tmp_path / "second" / "recipe.json").read_text())
     assert said["start"]["model"] == model
+    assert (said["views_done"], said["start"]["views_done"]) == (2, 4)
 
 
 def test_of_a_checkpoint_with_other_classes_all_but_the_head_is_taken(tmp_path):
