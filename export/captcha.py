@@ -136,8 +136,12 @@ def gap(read: Read, images: Images, truth: np.ndarray, name: str) -> dict[str, f
 
 
 def calibrated(reader: CaptchaReader, viewed: Images, tta: bool) -> Served:
-    """The graph to serve, its temperature fitted on these images."""
+    """The graph to serve, its temperature fitted on these images as they are read without a judge:
+    a few that it levels would ask for one that makes all others sure.
+    """
+    judge, reader.judge = reader.judge, None
     logits = logits_of(Served(reader, tta=tta), viewed.pixels)
+    reader.judge = judge
     temperature = fitted_temperature(logits, torch.from_numpy(viewed.labels))
     return Served(reader, temperature, tta).eval()
 

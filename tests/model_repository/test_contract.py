@@ -17,6 +17,8 @@ from tritonclient.utils import InferenceServerException
 
 from server.settings import ROOT
 
+NOT_SIX = ROOT / "tests" / "data" / "not_six_digits"  # CAPTCHAs of five and seven digits
+
 CONTRACT = {
     "document_detector": {
         "boxes": ("FP32", [-1, 4]),
@@ -211,3 +213,8 @@ def test_a_reading_is_certain_from_the_threshold_in_the_reply_on(infer, image):
     nothing = io.BytesIO()
     Image.new("L", (200, 50), 255).save(nothing, "PNG")
     assert infer("captcha_reader", nothing.getvalue())["certain"].tolist() == [False]
+
+
+@pytest.mark.parametrize("file", sorted(NOT_SIX.glob("*.png")), ids=lambda path: path.stem)
+def test_a_captcha_of_five_or_seven_digits_is_not_certain(infer, file):
+    assert infer("captcha_reader", file.read_bytes())["certain"].tolist() == [False]
