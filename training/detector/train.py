@@ -335,8 +335,8 @@ def begin(recipe: Recipe, start: Path | None, views: Views, saved: Path) -> Stat
 
 
 def save(state: State, recipe: Recipe, out: Path) -> None:
-    """Write state.pt, and last.pt as ultralytics reads it, each whole or not at all. recipe.json then
-    says how many views were done.
+    """Write state.pt, and last.pt as ultralytics reads it, each whole or not at all; recipe.json
+    then says how many views were done.
     """
     _write(
         {
