@@ -29,16 +29,22 @@ CHANNELS = 48
 BATCH = 128
 LEARNING_RATE = 3e-3  # the peak of one cycle
 STRENGTH = (2, 0.025, 0.05)  # degrees, shares: what screenshots do, as in export
-KEPT = 0.999  # of the CAPTCHAs: `least` is so low that they pass
+KEPT = 0.998  # of CAPTCHAs that it did not learn from: `least` is so low that they pass
 
 
 def grey(rgb: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(rgb).convert("L"))
 
 
+def captchas(count: int, seed: int) -> np.ndarray:
+    """(N, 50, 200) uint8 of all styles."""
+    indices = tqdm(range(count), "CAPTCHAs")
+    return np.stack([grey(sample("all", seed, index)[0]) for index in indices])
+
+
 def pictures(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """CAPTCHAs, then half as many others again: pixels (N, 50, 200), and which are CAPTCHAs."""
-    pixels = [grey(sample("all", seed, index)[0]) for index in tqdm(range(count), "CAPTCHAs")]
+    pixels = list(captchas(count, seed))
     kinds = [(kind, style) for style in STYLES for kind in KINDS]
     for index in tqdm(range(count * 3 // 2), "others"):
         pixels.append(grey(other(*kinds[index % len(kinds)], seed, index)))
@@ -63,6 +69,7 @@ def train(
 ) -> CaptchaReader:
     """The reader with a judge; pixels (N, 50, 200) uint8, is_captcha (N,) bool."""
     torch.manual_seed(seed)
+    reader.judge = None  # one that is there is not gone on with
     judged = CaptchaReader(replace(reader.config, judge=CHANNELS))
     judged.load_state_dict(reader.state_dict(), strict=False)
     judged.eval()
@@ -86,11 +93,19 @@ def train(
             total += loss.item()
         bar.set_postfix(loss=f"{total / batches:.4f}")
     judge.eval()
-    with torch.no_grad():
-        rows = truth.nonzero()[:, 0].split(BATCH)
-        found = torch.cat([judge(columns[part].float(), weights[part].float()) for part in rows])
-    judge.least.fill_(found.quantile(1 - KEPT))
     return judged
+
+
+@torch.no_grad()
+def set_least(judged: CaptchaReader, pixels: np.ndarray, seed: int = 0) -> None:
+    """Let KEPT of these CAPTCHAs and of their changed views pass; pixels (N, 50, 200) uint8, none
+    of which the judge learnt from, as it is surer of those.
+    """
+    assert judged.judge is not None
+    columns, weights = looks(judged, pixels, Generator().manual_seed(seed))
+    parts = zip(columns.split(BATCH), weights.split(BATCH), strict=True)
+    found = torch.cat([judged.judge(column.float(), weight.float()) for column, weight in parts])
+    judged.judge.least.fill_(found.quantile(1 - KEPT))
 
 
 def main() -> None:
@@ -108,7 +123,9 @@ def main() -> None:
         pixels = np.concatenate([pixels, portals])
         is_captcha = np.concatenate([is_captcha, np.ones(len(portals), bool)])
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    save(train(load(args.reader), pixels, is_captcha, args.epochs), args.out)
+    judged = train(load(args.reader), pixels, is_captcha, args.epochs)
+    set_least(judged, captchas(max(1, args.count // 5), args.seed + 1))
+    save(judged, args.out)
     print(args.out)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from training.captcha.generate import sample
-from training.captcha.judge import grey, pictures, train
+from training.captcha.judge import captchas, grey, pictures, set_least, train
 from training.captcha.model import load
 from training.captcha.others import KINDS, other
 
@@ -36,8 +36,18 @@ def test_a_judge_learns_and_the_readers_digits_stay():
     with torch.no_grad():
         batch = torch.from_numpy(pixels)
         verdict = judged.judge(*judged.look(batch)).numpy()
-        reader.judge = None
         before, after = reader(batch), judged(batch)
     assert verdict[is_captcha].mean() - verdict[~is_captcha].mean() > 1
     captchas = torch.from_numpy(is_captcha)
     assert (before.argmax(-1) == after.argmax(-1))[captchas].all()
+
+
+def test_the_cut_lets_captchas_pass_that_the_judge_did_not_learn_from():
+    judged = load(SHIPPED)
+    judged.judge.least.fill_(1000)
+    fresh = captchas(20, seed=11)
+    set_least(judged, fresh)
+    with torch.no_grad():
+        verdict = judged.judge(*judged.look(torch.from_numpy(fresh)))
+    assert (verdict >= judged.judge.least).float().mean() >= 0.95
+    assert judged.judge.least < 20
