@@ -32,7 +32,8 @@ def save_checkpoint(path: Path, names: tuple[str, ...]) -> Path:
         weight = 0.3 * torch.randn_like(branch[-1].weight[:1])
         branch[-1].weight.data = torch.cat([weight, -weight] + [weight] * (len(names) - 2))
         torch.nn.init.zeros_(branch[-1].bias)
-    torch.save({"model": model, "train_args": {}}, path)
+    args = {"imgsz": [704, 512], "fit": "upright"}  # as those of the shipped version
+    torch.save({"model": model, "train_args": args}, path)
     return path
 
 
@@ -272,11 +273,11 @@ def test_another_input_is_a_new_version_and_the_one_before_can_come_back(
 ):
     """Portrait after square: steps' configs follow, and follow again when it is taken out."""
     kinds = {"noise": pages}
-    detector.export(loaded, kinds, {}, repository, precision=0.0)
+    square = checkpoints.load(str(checkpoint), [640], "letterbox")
+    detector.export(square, kinds, {}, repository, precision=0.0)
     names = ("document_detector", "document_yolo", "document_postprocess")
     before = {name: read_config(repository / name / "config.pbtxt") for name in names}
-    portrait = checkpoints.load(str(checkpoint), [704, 512], "upright")
-    card = detector.export(portrait, kinds, {}, repository, precision=0.0)
+    card = detector.export(loaded, kinds, {}, repository, precision=0.0)
     assert card["input"] | {"padding": None} == {
         "width": 512, "height": 704, "pixels": "RGB uint8", "fit": "upright", "shortest": 0,
         "padding": None,
