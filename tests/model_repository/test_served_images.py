@@ -129,7 +129,7 @@ def test_odd_metadata_changes_no_box(ask, name):
     assert found["page_size"].tolist() == plain["page_size"].tolist()
     assert sorted(found["labels"].tolist()) == sorted(plain["labels"].tolist())
     for box in plain["boxes"]:
-        assert max(overlap(box, other) for other in found["boxes"]) > 0.9
+        assert max(overlap(box, other) for other in found["boxes"]) > 0.8  # JPEG and PNG
 
 
 def test_a_page_of_one_pixel_has_nothing_on_it(ask):

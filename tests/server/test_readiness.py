@@ -53,7 +53,7 @@ ANSWER = {"boxes": [0.0, 1.0, 2.0, 3.0], "scores": [0.5], "labels": ["seal"]}
         ("published", {"boxes": [], "scores": [], "labels": []}, ""),
         ("published", ANSWER | {"scores": []}, "4 numbers in boxes, 0 scores, 1 labels"),
         ("published", {"boxes": []}, "no output scores, labels"),
-        ("document_detector", ANSWER, "no signature found at"),
+        ("document_detector", ANSWER, "no stamp found at"),
     ],
 )
 def test_a_detector_of_another_name_may_find_what_it_likes(name, answer, told, tmp_path):

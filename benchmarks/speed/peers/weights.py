@@ -25,7 +25,8 @@ def random_checkpoint(path: Path) -> Path:
     torch.manual_seed(0)
     model = DetectionModel("yolo11n.yaml", nc=len(CLASSES), verbose=False)
     model.names = dict(enumerate(CLASSES))
-    torch.save({"model": model, "train_args": {}}, path)
+    args = {"imgsz": [704, 512], "fit": "upright"}  # as the served one, whose steps go around it
+    torch.save({"model": model, "train_args": args}, path)
     return path
 
 

@@ -39,5 +39,5 @@ def test_both_providers_agree(onnx, corpus):
         preprocess, graph, _ = detector.ensemble.steps.values()
         found.append(graph(preprocess(page, {}), {})["predictions"])
         assert detector.detect(page["image"][0]).keys() == {*detector.ensemble.outputs}
-    assert found[0].shape == (1, 6, 8400)
+    assert found[0].shape == (1, 6, 7392)
     np.testing.assert_allclose(*found, atol=0.05, rtol=1e-3)
