@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check -q
 UV := $(VENV)/bin/uv pip install -q --python $(VENV)/bin/python
-CODE := server backends model_repository inprocess client export training benchmarks examples tests
+CODE := server backends model_repository inprocess client gateway export training benchmarks examples tests
 STEPS := $(dir $(wildcard model_repository/*/1/model.py))  # each has modules of its own
 
 .PHONY: help demo serve test programs lint format train-captcha train-detector compare-detectors \
@@ -32,7 +32,7 @@ programs:  # that some tests run; who may not install them is told by the tests 
 lint: $(VENV)/test  ## ruff and mypy
 	$(VENV)/bin/ruff check $(CODE)
 	$(VENV)/bin/ruff format --check $(CODE)
-	$(VENV)/bin/mypy server inprocess backends client/countersign export training benchmarks examples
+	$(VENV)/bin/mypy server inprocess backends client/countersign gateway export training benchmarks examples
 	for step in $(STEPS); do MYPYPATH=$$step $(VENV)/bin/mypy $$step || exit 1; done
 
 format: $(VENV)/test  ## let ruff rewrite the code
@@ -71,8 +71,9 @@ $(VENV)/python:
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-$(VENV)/serve: requirements/serve.txt requirements/triton.txt client/pyproject.toml | $(VENV)/python
-	$(PIP) install -r requirements/serve.txt -e './client[draw]'
+$(VENV)/serve: requirements/serve.txt requirements/gateway.txt requirements/triton.txt \
+	  client/pyproject.toml | $(VENV)/python
+	$(PIP) install -r requirements/serve.txt -r requirements/gateway.txt -e './client[draw,pdf]'
 	$(PIP) install --no-deps -r requirements/triton.txt
 	ln -sf "$(CURDIR)/server/countersign-keys" $(VENV)/bin/
 	@touch $@
@@ -83,5 +84,6 @@ $(VENV)/test: requirements/train.txt requirements/bench.txt requirements/test.tx
 	$(PIP) install --no-deps -r requirements/fonts.txt
 	$(PIP) install uv==0.13.8
 	$(UV) --override requirements/overrides.txt \
-	  -r requirements/serve.txt -r requirements/train.txt -r requirements/bench.txt -r requirements/test.txt
+	  -r requirements/serve.txt -r requirements/gateway.txt -r requirements/train.txt \
+	  -r requirements/bench.txt -r requirements/test.txt
 	@touch $@

@@ -18,7 +18,11 @@ ALL = {
     "server": {"server"},
     "inprocess": {"inprocess", "numpy", "google", "tritonclient"},  # google.protobuf
     # tritonclient runs on grpc, google.protobuf and aiohttp, and lets their errors through
-    "client": {"countersign", "tritonclient", "grpc", "google", "aiohttp", "numpy", "PIL"},
+    "client": {"countersign", "tritonclient", "grpc", "google", "aiohttp", "numpy"}
+    | {"PIL", "pypdfium2"},
+    "gateway": {"gateway", "countersign", "numpy", "cv2", "pydantic", "yaml", "orjson"}
+    | {"fastapi", "starlette", "uvicorn", "python_multipart", "prometheus_client"}
+    | {"sqlalchemy", "alembic"},
 }
 # The flow runs one way: what these import of the other folders
 ROOMS = {

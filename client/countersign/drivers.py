@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import wraps
 from itertools import islice
@@ -12,7 +12,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, get_
 from countersign.calls import Batch, Encode, Pause, Step, Steps
 from countersign.errors import CountersignError, without_frames
 from countersign.images import encoded
-from countersign.messages import Request
+from countersign.messages import NO_HEADERS, Request
 
 P = ParamSpec("P")
 Item = TypeVar("Item")
@@ -36,7 +36,10 @@ class Connection(Protocol):
 class AsyncConnection(Protocol):
     """The same inside one event loop."""
 
-    async def send(self, request: Request, timeout_s: float | None) -> Any: ...
+    async def send(
+        self, request: Request, timeout_s: float | None, headers: Mapping[str, str] = NO_HEADERS
+    ) -> Any:
+        """The reply; `headers` go with this request beside the address's own."""
 
     async def pause(self, seconds: float) -> None: ...
 

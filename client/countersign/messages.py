@@ -16,6 +16,7 @@ Parameters = Mapping[str, float | int | str]
 DETECTOR = "document_detector"
 READER = "captcha_reader"
 OPERATING_POINTS = ("accept", "review")
+NO_HEADERS: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import re
 import socket
 import struct
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -24,7 +24,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from countersign.address import Address, Tls
 from countersign.errors import CountersignError, closed, meant, misdirected
 from countersign.lifetimes import cancelled, renew_after_fork
-from countersign.messages import Config, Infer, Request
+from countersign.messages import NO_HEADERS, Config, Infer, Request
 
 OPTIONS = (
     ("grpc.max_send_message_length", -1),
@@ -111,8 +111,10 @@ class AsyncGrpcConnection:
         self._stub: Any = None
         self._closed = asyncio.Event()
 
-    async def send(self, request: Request, timeout_s: float | None) -> Any:
-        """The reply. Raises CountersignError."""
+    async def send(
+        self, request: Request, timeout_s: float | None, headers: Mapping[str, str] = NO_HEADERS
+    ) -> Any:
+        """The reply; `headers` go with it beside the address's own. Raises CountersignError."""
         if self._closed.is_set():
             raise closed(self._address.netloc)
         if self._channel is None:
@@ -121,7 +123,7 @@ class AsyncGrpcConnection:
         method, message = to_message(request)
         try:
             reply = await getattr(self._stub, method)(
-                message, timeout=timeout_s, metadata=self._metadata
+                message, timeout=timeout_s, metadata=(*self._metadata, *headers.items())
             )
         except grpc.RpcError as error:
             if self._closed.is_set():

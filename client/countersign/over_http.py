@@ -30,7 +30,7 @@ from countersign.errors import (
     misdirected,
 )
 from countersign.lifetimes import cancelled, renew_after_fork
-from countersign.messages import Config, Infer, Request
+from countersign.messages import NO_HEADERS, Config, Infer, Request
 
 JSON_LENGTH = "Inference-Header-Content-Length"  # of the JSON that tensors follow
 NO_PATH = "no such path"  # of the server's other ports
@@ -59,8 +59,10 @@ class AsyncHttpConnection:
         self._closed = asyncio.Event()
         self._replies: set[asyncio.Task] = set()  # of the calls under way
 
-    async def send(self, request: Request, timeout_s: float | None) -> Any:
-        """The reply. Raises CountersignError."""
+    async def send(
+        self, request: Request, timeout_s: float | None, headers: Mapping[str, str] = NO_HEADERS
+    ) -> Any:
+        """The reply; `headers` go with it beside the address's own. Raises CountersignError."""
         if self._closed.is_set():
             raise closed(self._address.netloc)
         if self._session is None:
@@ -70,7 +72,7 @@ class AsyncHttpConnection:
                 headers=self._address.headers,
                 trust_env=False,  # no proxy of the environment gets pages or keys
             )
-        reply = asyncio.create_task(self._reply(self._session, request))
+        reply = asyncio.create_task(self._reply(self._session, request, headers))
         self._replies.add(reply)
         try:
             return await asyncio.wait_for(reply, timeout_s)
@@ -99,11 +101,13 @@ class AsyncHttpConnection:
         if self._session is not None:
             await self._session.close()
 
-    async def _reply(self, session: aiohttp.ClientSession, request: Request) -> Any:
+    async def _reply(
+        self, session: aiohttp.ClientSession, request: Request, shown: Mapping[str, str]
+    ) -> Any:
         method, path, body, headers = to_http(request)
         url = f"{self._root}/v2/{path}"
         async with session.request(
-            method, url, data=body, headers=headers, allow_redirects=False
+            method, url, data=body, headers={**headers, **shown}, allow_redirects=False
         ) as response:
             content = await response.read()
             if response.status != 200:

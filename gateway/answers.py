@@ -1,0 +1,148 @@
+"""The JSON that the gateway answers, for its OpenAPI description and for who builds on it.
+
+Answers are written as plain dictionaries of these shapes: validating thousands of boxes would cost
+more than finding them in the reply did.
+"""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Box = Annotated[
+    tuple[float, float, float, float], Field(description="x0, y0, x1, y1 from the top left")
+]
+
+
+class Answer(BaseModel):
+    """A JSON object."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+
+class Detection(Answer):
+    """One signature or stamp."""
+
+    class_: str = Field(alias="class", examples=["signature"])
+    confidence: float = Field(ge=0, le=1, examples=[0.93])
+    bbox: Box = Field(description="in pixels of the page as it is shown")
+
+
+class PdfDetection(Detection):
+    """One signature or stamp, with its place on the sheet where it is a PDF's."""
+
+    bbox_points: Box | None = Field(
+        None, description="in points (1/72 inch) of the page as it is shown, top left first; PDF"
+    )
+
+
+class Detections(Answer):
+    """What `POST /detect` answers."""
+
+    detections: list[Detection]
+
+
+class Mark(Answer):
+    """What a PDF itself says is there: a stamp annotation."""
+
+    name: str
+    bbox_points: Box | None
+
+
+class SignatureField(Mark):
+    """A field for a digital signature; one without a place on the page is invisible."""
+
+    signed: bool
+
+
+class ProblemAnswer(Answer):
+    """RFC 9457."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(examples=["urn:countersign:too-many-pages"])
+    title: str = Field(examples=["Request Entity Too Large"])
+    status: int = Field(examples=[413])
+    detail: str = Field(examples=["document: 100000 pages, limit 2000"])
+
+
+class Page(Answer):
+    """One page: its marks, or its error alone."""
+
+    page: int = Field(ge=1)
+    width: int | None = Field(None, description="in pixels, of what the model saw")
+    height: int | None = None
+    width_points: float | None = Field(None, description="PDF alone, as the page is shown")
+    height_points: float | None = None
+    detections: list[PdfDetection] | None = None
+    signature_fields: list[SignatureField] | None = None
+    stamp_annotations: list[Mark] | None = None
+    milliseconds: float | None = Field(None, description="that drawing and finding took")
+    error: ProblemAnswer | None = None
+
+
+class ModelName(Answer):
+    """Which model answered."""
+
+    name: str = Field(examples=["document_detector"])
+    version: str = Field(examples=["6"])
+
+
+class Document(Answer):
+    """What `POST /v1/documents` answers; as NDJSON the pages follow, one a line."""
+
+    sha256: str
+    bytes: int
+    kind: str = Field(examples=["pdf", "image"])
+    page_count: int
+    model: ModelName
+    operating_point: str = Field(examples=["accept"])
+    pages: list[Page]
+
+
+class Done(Answer):
+    """The last line of NDJSON; a document without it was cut short."""
+
+    done: bool = True
+    pages: int
+    errors: int
+    detections: int
+
+
+class Reading(Answer):
+    """The text of a CAPTCHA. Use it if `certain`."""
+
+    text: str = Field(examples=["604913"])
+    confidence: float
+    digit_confidence: list[float]
+    certain: bool | None
+    threshold: float | None
+
+
+class Model(Answer):
+    """One ensemble of the servers, and where its answers begin."""
+
+    name: str
+    version: int
+    confidence: dict[str, float] | float | None = Field(description="the point accept, by class")
+    review: dict[str, float] | None = Field(description="the point review, by class")
+
+
+class Models(Answer):
+    """What `GET /v1/models` answers."""
+
+    models: list[Model]
+
+
+class Health(Answer):
+    """What `GET /healthz` and `GET /readyz` answer."""
+
+    status: str = Field(examples=["ok"])
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that may answer these problems."""
+    content = {"application/problem+json": {"schema": ProblemAnswer.model_json_schema()}}
+    return {
+        status: {"description": "A problem, as RFC 9457 has it", "content": content}
+        for status in statuses
+    }

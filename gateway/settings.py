@@ -1,0 +1,167 @@
+"""What the gateway is started with, and what each setting may be."""
+
+import argparse
+import ipaddress
+import os
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from countersign.address import address
+
+SHARED = ("max_image_bytes", "max_image_pixels", "allow_anyone", "exit_timeout_s")
+LOOPBACK = "localhost"
+
+
+class SettingsError(RuntimeError):
+    """The gateway cannot run here as asked; the text names the setting, its value and the limit."""
+
+
+def option(default: Any, text: str, **limits: Any) -> Any:
+    """A field of Settings: its help, and what pydantic holds its value to."""
+    return Field(default, description=text, **limits)
+
+
+class Settings(BaseModel):
+    """Each field is an option of `python -m gateway` and a COUNTERSIGN_GATEWAY_* variable.
+
+    Those of SHARED are read from the server's COUNTERSIGN_* variables too. Raises SettingsError.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    triton: Annotated[
+        str,
+        option(
+            "127.0.0.1:8001",
+            "the servers that hold the models, [grpc|grpcs|http|https://]HOST[:PORT], with commas; "
+            "each page goes to the one with the fewest under way",
+        ),
+    ]
+    host: str = option("127.0.0.1", "address to listen on; 0.0.0.0 is every interface")
+    port: int = option(8080, "port; 0 takes any free one", ge=0, le=65535)
+    allow_anyone: bool = option(
+        False, "listen for other machines, though the servers ask no key of them"
+    )
+    keyed: bool = option(
+        False, "the servers ask for keys: a request without one is refused before it is read"
+    )
+    max_document_bytes: int = option(100 * 2**20, "largest document, in bytes", ge=1024, le=2**30)
+    max_image_bytes: int = option(
+        32 * 2**20, "largest image of a page, in bytes, as the servers have it", ge=1024, le=2**30
+    )
+    max_image_pixels: int = option(
+        100_000_000,
+        "largest width x height of a page, as the servers have it",
+        ge=1024,
+        le=2**31 - 1,
+    )
+    max_pages: int = option(2000, "most pages of a document", ge=1, le=100_000)
+    dpi: int = option(150, "pixels an inch at which pages of a PDF are drawn", ge=36, le=600)
+    pdf_processes: int = option(
+        max(1, (os.cpu_count() or 2) // 2),
+        "processes that draw pages of PDFs, each for one document at a time",
+        ge=1,
+        le=64,
+    )
+    pdf_page_s: float = option(
+        10, "seconds that drawing a page may take before it is given up", gt=0, le=600
+    )
+    at_once: int = option(
+        0, "most pages under way at the servers; 0 for 16 a core of this machine", ge=0, le=4096
+    )
+    document_pages_at_once: int = option(
+        4, "most pages of one document under way at the servers", ge=1, le=256
+    )
+    max_wait_s: float = option(
+        2,
+        "a request that would wait longer than this many seconds, by the rate of late, is refused "
+        "at once with 429",
+        gt=0,
+        le=600,
+    )
+    timeout_s: float = option(30, "seconds that a page may take", gt=0, le=3600)
+    exit_timeout_s: int = option(
+        30, "seconds that requests under way get to end at exit", ge=0, le=3600
+    )
+
+    @field_validator("triton")
+    @classmethod
+    def _addresses(cls, text: str) -> str:
+        for each in text.split(","):
+            address(each.strip(), key="none")  # ValueError says what is wrong
+        return text
+
+    @model_validator(mode="after")
+    def _who_may_ask(self) -> "Settings":
+        if not (self.allow_anyone or self.keyed or is_loopback(self.host)):
+            raise ValueError(
+                f"--host: {self.host} is open to other machines; --keyed says that the servers ask "
+                "for keys, --allow-anyone that everybody may ask"
+            )
+        return self
+
+    @property
+    def tritons(self) -> list[str]:
+        """The servers' URLs."""
+        return [each.strip() for each in self.triton.split(",")]
+
+    @property
+    def pages_at_once(self) -> int:
+        """Most pages under way at the servers."""
+        return self.at_once or 16 * (os.cpu_count() or 1)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens on `host`."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == LOOPBACK
+
+
+def flag(name: str) -> str:
+    """The command line's name of a setting."""
+    return "--" + name.replace("_", "-")
+
+
+def variables(name: str) -> list[str]:
+    """The environment's names of a setting, the first goes first."""
+    shared = [f"COUNTERSIGN_{name.upper()}"] if name in SHARED else []
+    return [f"COUNTERSIGN_GATEWAY_{name.upper()}", *shared]
+
+
+def parse(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> Settings:
+    """Command line over variables over the defaults of Settings. Raises SettingsError."""
+    parser = argparse.ArgumentParser(
+        prog="python -m gateway",
+        description="Answers for documents over HTTP, in the foreground until SIGTERM or Ctrl-C.",
+        epilog="Each option is also read from the environment: COUNTERSIGN_GATEWAY_PORT=8081.",
+        allow_abbrev=False,
+    )
+    for name, field in Settings.model_fields.items():
+        shown = f"{field.description} (default: {field.default})".replace("%", "%%")
+        if field.annotation is bool:
+            parser.add_argument(flag(name), nargs="?", const="1", help=shown, metavar="1 or 0")
+        else:
+            parser.add_argument(flag(name), help=shown, metavar="VALUE")
+    values = {name: text for name, text in vars(parser.parse_args(argv)).items() if text}
+    for name in Settings.model_fields:
+        for variable in variables(name):
+            if environment.get(variable):
+                values.setdefault(name, environment[variable])
+    return settings_of(values)
+
+
+def settings_of(values: Mapping[str, Any]) -> Settings:
+    """Settings of texts or values. Raises SettingsError that names the first that is none."""
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        reason = first["msg"].removeprefix("Value error, ")
+        if not first["loc"]:
+            raise SettingsError(reason) from None
+        name = str(first["loc"][0])
+        raise SettingsError(f"{flag(name)}: {first['input']!r}: {reason}") from None

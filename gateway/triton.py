@@ -1,0 +1,153 @@
+"""The servers that hold the models: which one a page goes to, and what they have."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from countersign import calls
+from countersign.address import Address, address
+from countersign.client import connect_async
+from countersign.drivers import AsyncConnection, run_async
+from countersign.errors import CountersignError, Unavailable
+from countersign.messages import DETECTOR, Infer, Model, Parameters, Statistics
+
+MODELS_S = 30  # that what the servers have is remembered
+KEY_S = 5  # that a key is remembered, as long as the front does
+KEYS_MAX = 1000
+ASK_S = 5
+DOWN_S = 1  # that a server which could not be reached is asked last
+
+
+@dataclass
+class Server:
+    """One server and what is known of it."""
+
+    address: Address
+    connection: AsyncConnection
+    under_way: int = 0
+    down_until: float = 0
+
+    def order(self) -> tuple[bool, int]:
+        """The least goes first."""
+        return time.monotonic() < self.down_until, self.under_way
+
+
+class Tritons:
+    """For one event loop. Close it.
+
+    Pages are asked with the caller's key. What the gateway itself wants to know, as which models
+    there are, is asked with the key of $COUNTERSIGN_KEY or $COUNTERSIGN_KEY_FILE, if there is one.
+    """
+
+    def __init__(self, urls: list[str]) -> None:
+        self._servers: list[Server] = []
+        self._own: dict[str, str] = {}
+        for url in urls:
+            server = address(url)
+            shown = dict(server.headers)
+            if "authorization" in shown:
+                self._own = {"authorization": shown.pop("authorization")}
+            server = Address(server.protocol, server.netloc, server.tls, shown)
+            self._servers.append(Server(server, connect_async(server)))
+        self._models: list[Model] = []
+        self._models_until = 0.0
+        self._models_lock = asyncio.Lock()
+        self._keys: dict[str, float] = {}  # that were found good, and until when that holds
+        self.answered_at = -float("inf")  # when an inference was last answered
+
+    async def close(self) -> None:
+        """Calls under way raise Closed."""
+        for server in self._servers:
+            await server.connection.close()
+
+    async def infer(
+        self,
+        model: str,
+        image: bytes,
+        parameters: Parameters,
+        key: str | None = None,
+        timeout_s: float = ASK_S,
+    ) -> Any:
+        """The reply of the server with the fewest pages under way; if that takes none, of the next.
+
+        Raises CountersignError, and does not wait to try again.
+        """
+        reply = await self._send(Infer(model, image, parameters), headers_of(key), timeout_s)
+        self.answered_at = time.monotonic()
+        return reply
+
+    async def _send(self, request: Any, headers: Mapping[str, str], timeout_s: float) -> Any:
+        failure: CountersignError | None = None
+        for server in sorted(self._servers, key=Server.order):
+            server.under_way += 1
+            try:
+                return await server.connection.send(request, timeout_s, headers)
+            except Unavailable as error:
+                failure = error
+                if not error.retry_after_s:  # else it is there, and has no room
+                    server.down_until = time.monotonic() + DOWN_S
+            finally:
+                server.under_way -= 1
+        assert failure is not None
+        raise failure
+
+    async def models(self, key: str | None = None) -> list[Model]:
+        """What the first server has, remembered for MODELS_S. Raises CountersignError."""
+        if time.monotonic() < self._models_until:
+            return self._models
+        async with self._models_lock:
+            if time.monotonic() >= self._models_until:
+                headers = headers_of(key) or self._own
+                server = min(self._servers, key=Server.order)
+                asked = WithHeaders(server.connection, headers)
+                self._models = await run_async(calls.models(timeout_s=ASK_S), asked)
+                self._models_until = time.monotonic() + MODELS_S
+            return self._models
+
+    async def version(self, key: str | None = None, model: str = DETECTOR) -> str:
+        """The served version of a model, "" if there is no such model."""
+        found = (each.version for each in await self.models(key) if each.name == model)
+        return str(next(found, ""))
+
+    async def check_key(self, key: str) -> None:
+        """Raises Denied unless the front takes that key."""
+        now = time.monotonic()
+        if self._keys.get(key, 0) > now:
+            return
+        await self._send(Statistics(), headers_of(key), ASK_S)
+        if len(self._keys) >= KEYS_MAX:
+            self._keys.clear()
+        self._keys[key] = now + KEY_S
+
+    async def check_alive(self, image: bytes) -> None:
+        """Has a page looked at, with the gateway's own key. Raises CountersignError."""
+        await self._send(Infer(DETECTOR, image), self._own, ASK_S)
+        self.answered_at = time.monotonic()
+
+
+@dataclass(frozen=True)
+class WithHeaders:
+    """A connection whose requests have more headers."""
+
+    connection: AsyncConnection
+    headers: Mapping[str, str]
+
+    async def send(
+        self, request: Any, timeout_s: float | None, headers: Mapping[str, str] | None = None
+    ) -> Any:
+        """As AsyncConnection's."""
+        return await self.connection.send(request, timeout_s, {**self.headers, **(headers or {})})
+
+    async def pause(self, seconds: float) -> None:
+        """As AsyncConnection's."""
+        await self.connection.pause(seconds)
+
+    async def close(self) -> None:
+        """The connection is another's."""
+
+
+def headers_of(key: str | None) -> dict[str, str]:
+    """What shows a key."""
+    return {} if key is None else {"authorization": f"Bearer {key}"}

@@ -1,0 +1,120 @@
+"""What was posted: a file, as multipart or as the whole body, and what was asked about it."""
+
+from dataclasses import dataclass, field
+
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import Request
+
+from gateway.problems import Problem, too_large
+
+FORM_SPARE = 2**16  # bytes of a form beside its file
+PARTS_MAX = 64
+FIELD_MAX = 4096  # bytes
+FILE = "file"
+
+
+@dataclass(frozen=True)
+class Upload:
+    """The file's bytes, and the parameters of query and form by name."""
+
+    data: bytes = field(repr=False)
+    parameters: dict[str, str]
+
+
+async def upload_of(request: Request, limit: int) -> Upload:
+    """What `request` posts; a form's file is its part `file`.
+
+    Raises Problem 413 for a file of more than `limit` bytes, before it is read if its size is
+    told; 400 for a form that is none or has no file.
+    """
+    parameters = dict(request.query_params)
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    form = kind == b"multipart/form-data"
+    body = await body_of(request, limit + FORM_SPARE if form else limit, limit)
+    if form:
+        fields, data = parts(body, options.get(b"boundary", b""))
+        parameters |= fields
+        if len(data) > limit:
+            raise too_large("file", len(data), limit, "bytes")
+    else:
+        data = body
+    if not data:
+        raise Problem(400, "file: 0 bytes", "urn:countersign:empty")
+    return Upload(data, parameters)
+
+
+async def body_of(request: Request, most: int, limit: int) -> bytes:
+    """The whole body, of up to `most` bytes. Raises Problem 413, which names `limit`."""
+    told = request.headers.get("content-length", "")
+    if told.isdigit() and int(told) > most:
+        raise too_large("file", int(told), limit, "bytes")
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > most:
+            raise too_large("file", size, limit, "bytes")
+        chunks.append(chunk)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def parts(body: bytes, boundary: bytes) -> tuple[dict[str, str], bytes]:
+    """A form's fields (RFC 7578), and its part `file`. Raises Problem 400."""
+    found: list[tuple[dict[bytes, bytes], list[memoryview]]] = []
+    header: list[bytes] = [b"", b""]
+    whole = memoryview(body)
+
+    def begin() -> None:
+        if len(found) >= PARTS_MAX:
+            raise Problem(400, f"form: more than {PARTS_MAX} parts", "urn:countersign:bad-form")
+        found.append(({}, []))
+
+    def name(data: bytes, start: int, end: int) -> None:
+        header[0] += data[start:end]
+
+    def value(data: bytes, start: int, end: int) -> None:
+        header[1] += data[start:end]
+
+    def header_end() -> None:
+        found[-1][0][header[0].lower()] = header[1]
+        header[:] = [b"", b""]
+
+    def content(_: bytes, start: int, end: int) -> None:
+        found[-1][1].append(whole[start:end])
+
+    ended: list[bool] = []
+    try:
+        parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": begin,
+                "on_header_field": name,
+                "on_header_value": value,
+                "on_header_end": header_end,
+                "on_part_data": content,
+                "on_end": lambda: ended.append(True),
+            },
+        )
+        parser.write(body)
+        parser.finalize()
+    except MultipartParseError as error:
+        raise Problem(400, f"form: {error}", "urn:countersign:bad-form") from error
+    if not ended:
+        raise Problem(400, "form: cut short", "urn:countersign:bad-form")
+    fields: dict[str, str] = {}
+    file: bytes | None = None
+    for headers, pieces in found:
+        _, told = parse_options_header(headers.get(b"content-disposition", b""))
+        field_name = told.get(b"name", b"").decode(errors="replace")
+        data = b"".join(pieces)
+        if field_name == FILE:
+            if file is not None:
+                raise Problem(400, "form: two parts named file", "urn:countersign:bad-form")
+            file = data
+        elif len(data) > FIELD_MAX:
+            raise Problem(400, f"form: {field_name!r} has {len(data)} bytes, limit {FIELD_MAX}")
+        else:
+            fields[field_name] = data.decode(errors="replace")
+    if file is None:
+        raise Problem(400, "form: no part named file", "urn:countersign:bad-form")
+    return fields, file
