@@ -30,7 +30,7 @@ UPLOAD_S = 60  # for a whole request
 ANSWER_S = 60  # for Triton's answer
 HEAP_MIB = 1024  # of the front, above which nothing more is taken
 STALLED_S = 5  # after which an upload that stands still is dropped once the heap fills
-RETRY_MS = 200  # after which a client that was refused may come again
+RETRY_MS = 200  # after which a client may come again, where lua/look.lua says nothing
 SOCKETS = {"http": "http.sock", "grpc": "grpc.sock:1"}  # tritonserver's
 KEY_CLUSTER = "x-countersign-cluster"  # lua/look.lua's word for where a key's requests go
 NAME = "[A-Za-z0-9_.-]+"
@@ -243,11 +243,11 @@ def local_replies(limit: int) -> Config:
     return {
         "mappers": [
             reply(message, [status(413), grpc], exhausted),
-            reply(plain, [status(503), grpc], [header("grpc-retry-pushback-ms", str(RETRY_MS))]),
+            reply(plain, [status(503), grpc], [unless_said("grpc-retry-pushback-ms", RETRY_MS)]),
             reply(plain, [status(0, "GE"), grpc]),
             reply(in_json(large), [status(413)]),
             reply(
-                in_json(plain), [status(503)], [header("retry-after", str(-(-RETRY_MS // 1000)))]
+                in_json(plain), [status(503)], [unless_said("retry-after", -(-RETRY_MS // 1000))]
             ),
         ],
         "body_format": text(in_json(plain)),
@@ -280,6 +280,11 @@ def header(name: str, value: str) -> Config:
         "header": {"key": name, "value": value},
         "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
     }
+
+
+def unless_said(name: str, value: int) -> Config:
+    """A header for replies that have none of that name yet."""
+    return header(name, str(value)) | {"append_action": "ADD_IF_ABSENT"}
 
 
 def front_manager(settings: Settings, ensembles: Mapping[str, str]) -> Config:

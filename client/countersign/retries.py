@@ -38,8 +38,9 @@ class Attempts:
     def pause_s(self, failure: CountersignError) -> float:
         """Seconds to wait before the next attempt, after `failure` of the last.
 
-        As long as the server says, if it does, and a pause that grows from 0.1 s to 2 s. Half
-        of that is drawn, so that clients cut off together do not return together.
+        As long as the server says and up to 0.1 s more; if it says nothing, a pause that grows from
+        0.1 s to 2 s. Half of that is drawn, so that clients cut off together do not return
+        together.
         Raises `failure` if it is not Unavailable, or if the deadline would pass first.
         """
         passed_s = min(self._clock() - self._begin, self._limit_s)
@@ -47,8 +48,9 @@ class Attempts:
             raise DeadlineExceeded(f"{failure} within {passed_s:.3g} s") from failure
         if not isinstance(failure, Unavailable):
             raise failure
-        pause_s = min(FIRST_PAUSE_S * GROWTH ** min(self._failed, 30), LAST_PAUSE_S)
-        pause_s = failure.retry_after_s + pause_s * random.uniform(0.5, 1)
+        growing_s = min(FIRST_PAUSE_S * GROWTH ** min(self._failed, 30), LAST_PAUSE_S)
+        drawn_s = (FIRST_PAUSE_S if failure.retry_after_s else growing_s) * random.uniform(0.5, 1)
+        pause_s = failure.retry_after_s + drawn_s
         self._failed += 1
         left_s = self.left_s()
         if pause_s >= (math.inf if left_s is None else left_s):

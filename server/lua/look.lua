@@ -570,6 +570,18 @@ for model in pairs(SETTINGS.ensembles) do
   answer_ms[model] = 500
 end
 
+-- When the next refused client is to come again, in ms: each gets a turn of its own, one answer
+-- later than the last one's. Clients that all came back after the same time would be refused again
+-- together, and every refusal costs what an answer needs.
+local next_turn = 0
+local WAIT_MIN_MS, WAIT_MAX_MS = 50, 5000
+
+local function wait_ms(model, now)
+  next_turn = math.max(next_turn, now + WAIT_MIN_MS) + answer_ms[model] / SETTINGS.in_flight
+  next_turn = math.min(next_turn, now + WAIT_MAX_MS)
+  return math.ceil(next_turn - now)
+end
+
 local function admit(handle, model)
   local now = handle:timestamp()
   if count >= SETTINGS.in_flight then
@@ -580,7 +592,8 @@ local function admit(handle, model)
       end
     end
     if count >= SETTINGS.in_flight then
-      refuse(OFF, "%d inferences under way, limit %d", count, SETTINGS.in_flight)
+      error({ kind = OFF, wait_ms = wait_ms(model, now),
+        text = string.format("%d inferences under way, limit %d", count, SETTINGS.in_flight) }, 0)
     end
   end
   last = last + 1

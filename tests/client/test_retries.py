@@ -59,6 +59,13 @@ def test_a_server_that_says_when_is_not_asked_before():
     assert 7.05 <= Attempts(30, Clock()).pause_s(later) <= 7.1
 
 
+def test_a_server_that_says_when_is_asked_then_however_often_it_refused():
+    clock = Clock()
+    soon = Unavailable("full")
+    soon.retry_after_s = 0.5
+    assert all(0.55 <= pause <= 0.6 for pause in pauses(Attempts(10, clock), clock, soon))
+
+
 def test_a_server_that_says_a_time_after_the_deadline_is_not_waited_for():
     later = Unavailable("full")
     later.retry_after_s = 7
