@@ -51,7 +51,7 @@ PAGES ?=
 compare-detectors: $(VENV)/test  ## AP50 and recall against latency of all that a server has; PAGES=folder
 	$(VENV)/bin/python -m benchmarks.accuracy.compare --pages $(PAGES) --out runs/compare
 
-bench: $(VENV)/test  ## measure speed against limits and peers (22 minutes); CHECKPOINT=best.pt
+bench: $(VENV)/test  ## measure speed against limits and peers (24 minutes); CHECKPOINT=best.pt
 	$(VENV)/bin/python -m benchmarks.speed.bench $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT))
 
 bench-ui: $(VENV)/test  ## load a running server (make serve) from locust's web page, port 8089

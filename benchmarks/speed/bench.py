@@ -2,9 +2,10 @@
 
     python -m benchmarks.speed.bench --out DIR [--checkpoint best.pt] [--quick]
 
-The limit of these cores, the server under its loads, a soak, then server and peers in turn. Peers
-that need an ONNX get the checkpoint's, or one of random weights: as fast, but their answers are not
-compared. About 22 minutes; --quick takes five, to see that all of it runs.
+The limit of these cores, the server under its loads, a soak, then in turn the server, tritonserver
+without the front, and peers. Peers that need an ONNX get the checkpoint's, or one of random
+weights: as fast, but their answers are not compared. About 24 minutes; --quick takes five, to see
+that all of it runs.
 """
 
 import argparse
@@ -22,9 +23,20 @@ from benchmarks.machine import command, machine
 from benchmarks.speed import limit, make_corpus, report
 from benchmarks.speed.corpus import MIX, SHARES
 from benchmarks.speed.load import Load, run
+from benchmarks.speed.peers import weights
 from benchmarks.speed.peers.run import PROVIDERS, onnx_detector, peer
-from benchmarks.speed.peers.weights import SERVED, USUAL
-from benchmarks.speed.ratios import CLIENTS, LARGE, LOADS, ONE_PAGE, PAGE, PAGES, allowed, rows
+from benchmarks.speed.ratios import (
+    ALONE,
+    CLIENTS,
+    LARGE,
+    LOADS,
+    ONE_PAGE,
+    PAGE,
+    PAGES,
+    SERVED,
+    allowed,
+    rows,
+)
 from benchmarks.speed.records import Figures, Run, Served, Speed
 from benchmarks.speed.server_cost import (
     LOAD_GENERATOR,
@@ -38,7 +50,7 @@ from benchmarks.speed.server_cost import (
 from benchmarks.speed.verdicts import against_targets, read_targets
 from countersign import Client
 from inprocess import Detector
-from server import Server, Settings
+from server import Server, Settings, Triton
 from server.settings import ROOT
 
 ANY_PORTS = Settings(http_port=0, grpc_port=0, metrics_port=0)
@@ -63,7 +75,7 @@ class Plan:
 QUICK = Plan(
     files=1,
     kinds=(PAGE, LARGE, "captcha"),
-    clients=(1, 8),
+    clients=(1, 8, 32),
     short_s=4,
     long_s=4,
     soak=60,
@@ -150,20 +162,21 @@ def cpu_by_stage(
 def take_turns(
     folder: Path, onnx: Path, plan: Plan
 ) -> tuple[dict[str, dict[str, list[Speed]]], list[float]]:
-    """Server and peers one after the other, `repeats` times: Run's turns and a_process_a_core."""
+    """Server and others one after the other, `repeats` times: Run's turns and a_process_a_core."""
     turns: dict[str, dict[str, list[Speed]]] = defaultdict(lambda: defaultdict(list))
     cores = []
     images = limit.read(folder, PAGE)
     alone = {"in process": Detector(ANY_PORTS.repository)} | {
-        f"ONNX Runtime, {provider}": onnx_detector(onnx / SERVED, provider)
+        f"ONNX Runtime, {provider}": onnx_detector(onnx / weights.SERVED, provider)
         for provider in PROVIDERS
     }
     for number in range(plan.repeats):
         say(f"turn {number + 1} of {plan.repeats}")
-        with Server(ANY_PORTS) as server:
-            contend(turns["served"], server.grpc_url, folder, plan, Load())
+        for name, kind in {SERVED: Server, ALONE: Triton}.items():
+            with kind(ANY_PORTS) as server:
+                contend(turns[name], server.grpc_url, folder, plan, Load())
         for name, module in PEERS.items():
-            arguments = ["--onnx", str(onnx / USUAL)] if name == "FastAPI" else []
+            arguments = ["--onnx", str(onnx / weights.USUAL)] if name == "FastAPI" else []
             sent = Load(protocol="peer", checked=name != "FastAPI")
             with peer(module, arguments) as (url, _):
                 contend(turns[name], url, folder, plan, sent)

@@ -9,7 +9,9 @@ from benchmarks.speed.server_cost import FRONT, LOAD_GENERATOR, TRANSPORT
 
 PAGE, LARGE = "a4_150_jpeg", "a4_300_jpeg"
 CLIENTS = 8  # at which capacity is taken
+CROWD = 32  # clients, more than the cores bear
 LOAD = 0.7  # share of capacity at which the tail is taken
+SERVED, ALONE = "served", "Triton alone"  # with and without the front
 # What server and peers are asked in each turn: name -> kind and clients
 ONE_PAGE, PAGES, LARGE_PAGES = f"{PAGE}, 1", f"{PAGE}, {CLIENTS}", f"{LARGE}, {CLIENTS}"
 LOADS = {ONE_PAGE: (PAGE, 1), PAGES: (PAGE, CLIENTS), LARGE_PAGES: (LARGE, CLIENTS)}
@@ -22,7 +24,9 @@ def rows(run: Run) -> dict[str, list[float]]:
     capacity = served.closed[MIX][CLIENTS].throughput
     end = served.memory[-1]
     settled = next(each for each in served.memory if each.seconds >= end.seconds / 4)
-    pages = [speed.throughput for speed in run.turns["served"][PAGES]]
+    turns = run.turns[SERVED]
+    pages = [speed.throughput for speed in turns[PAGES]]
+    pairs = zip(turns[ONE_PAGE], run.turns[ALONE][ONE_PAGE], strict=True)
     return {
         "page latency": over(run, "in process", ONE_PAGE, p50),
         "page capacity": [a / b for a, b in zip(pages, run.a_process_a_core, strict=True)],
@@ -31,6 +35,9 @@ def rows(run: Run) -> dict[str, list[float]]:
         "start": [served.start_s],
         "tail at 70 % load": [tail.p99 / tail.p50],
         "goodput at 120 % load": [served.arrivals[max(served.arrivals)].throughput / capacity],
+        "crowd": [served.closed[MIX][CROWD].latency.p99],
+        "front, latency": [p50(front) - p50(alone) for front, alone in pairs],
+        "front, capacity": over(run, ALONE, PAGES, throughput),
         "FastAPI, capacity at 150 dpi": over(run, "FastAPI", PAGES, throughput),
         "FastAPI, capacity at 300 dpi": over(run, "FastAPI", LARGE_PAGES, throughput),
         "FastAPI, p50 at 8 clients": over(run, "FastAPI", PAGES, p50),
@@ -76,5 +83,5 @@ def p99(speed: Speed) -> float:
 
 def over(run: Run, name: str, load: str, figure: Callable[[Speed], float]) -> list[float]:
     """The server's figure over a peer's, turn by turn."""
-    pairs = zip(run.turns["served"][load], run.turns[name][load], strict=True)
+    pairs = zip(run.turns[SERVED][load], run.turns[name][load], strict=True)
     return [figure(ours) / figure(theirs) for ours, theirs in pairs]

@@ -10,7 +10,7 @@ import jinja2
 import matplotlib
 import numpy as np
 
-from benchmarks.speed.ratios import PAGE, PAGES, p50, p99, throughput
+from benchmarks.speed.ratios import PAGE, PAGES, SERVED, p50, p99, throughput
 from benchmarks.speed.records import Figures, MemorySample, Run
 from benchmarks.speed.server_cost import FRONT, LOAD_GENERATOR, STEPS, TRANSPORT
 from benchmarks.speed.verdicts import Verdict, interval, read_targets
@@ -47,7 +47,7 @@ def contenders(run: Run) -> list[Contender]:
     for name, by_load in run.turns.items():
         for load, speeds in by_load.items():
             rates = [speed.throughput for speed in speeds]
-            served = [speed.throughput for speed in run.turns["served"][load]]
+            served = [speed.throughput for speed in run.turns[SERVED][load]]
             low, high = interval(np.divide(served, rates).tolist())
             rate, middle, tail = (
                 float(np.median([figure(speed) for speed in speeds]))

@@ -63,7 +63,7 @@ def run() -> Run:
             one_client_http=load(30, 30),
             steps_ms={"document_yolo": 12.0},
             closed={
-                "mix": {1: load(30, 30), 8: load(60, 130)},
+                "mix": {1: load(30, 30), 8: load(60, 130), 32: load(60, 300)},
                 "a4_150_jpeg": {1: load(40, 25), 8: load(50, 160)},
             },
             capacity={"captcha": load(450, 17)},
@@ -77,6 +77,7 @@ def run() -> Run:
         ),
         turns={
             "served": ours,
+            "Triton alone": {ONE_PAGE: [speed(40, 24)] * 2, PAGES: [speed(62.5, 80)] * 2},
             "FastAPI": peer,
             "LitServe": peer,
             "in process": {ONE_PAGE: [speed(50, 20)] * 2},
@@ -97,6 +98,9 @@ def test_rows_are_ratios_of_the_same_turn(run):
         "start": [4.0],
         "tail at 70 % load": [3.0],
         "goodput at 120 % load": [0.95],
+        "crowd": [900.0],
+        "front, latency": [1.0, 1.0],
+        "front, capacity": [0.8, 0.8],
         "FastAPI, capacity at 150 dpi": [2.5, 2.5],
         "FastAPI, capacity at 300 dpi": [4.0, 4.0],
         "FastAPI, p50 at 8 clients": [0.4, 0.4],
