@@ -118,19 +118,31 @@ class Reading(Answer):
     threshold: float | None
 
 
-class Model(Answer):
-    """One ensemble of the servers, and where its answers begin."""
+class Thresholds(Answer):
+    """The lowest score of each class that is answered, by operating point."""
 
-    name: str
-    version: int
-    confidence: dict[str, float] | float | None = Field(description="the point accept, by class")
-    review: dict[str, float] | None = Field(description="the point review, by class")
+    accept: dict[str, float]
+    review: dict[str, float]
+
+
+class Detector(ModelName):
+    """What finds marks."""
+
+    classes: list[str]
+    thresholds: Thresholds
+
+
+class Reader(ModelName):
+    """What reads digits; `certain` from this threshold on."""
+
+    threshold: float | None
 
 
 class Models(Answer):
     """What `GET /v1/models` answers."""
 
-    models: list[Model]
+    detectors: list[Detector]
+    readers: list[Reader]
 
 
 class Health(Answer):

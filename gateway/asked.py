@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from countersign.messages import OPERATING_POINTS
 from gateway.problems import Problem
 
-DPI = (36, 600)
+DPI = (18, 600)
 RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
 KNOWN = "confidence, confidence_<class>, dpi, iou, max_detections, operating_point, pages"
 Number = float | int | str

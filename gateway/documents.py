@@ -1,24 +1,26 @@
 """A document's pages, asked about side by side: each an answer or an error of its own."""
 
 import asyncio
+import hashlib
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from countersign.documents import Document, Page
-from countersign.errors import CountersignError, Unavailable
-from countersign.messages import DETECTOR, Detections, to_detections
+from countersign.documents import Document, kind_of, open_document
+from countersign.errors import CountersignError, Refused, Unavailable
+from countersign.messages import DETECTOR, Detections, Model, to_detections
+from countersign.pages import Page
 from countersign.retries import Attempts
-from gateway.admission import Admission
 from gateway.asked import Asked
 from gateway.problems import Problem, problem_of
-from gateway.settings import Settings
-from gateway.triton import Tritons
+from gateway.state import State
 
 JsonObject = dict[str, Any]
+HASHED_AT_ONCE = 2**20  # bytes that are hashed without a thread, in a millisecond or less
 
 
 @dataclass(frozen=True)
@@ -31,15 +33,31 @@ class PageAnswer:
     page: Page | None = field(default=None, repr=False)  # the picture that was asked about
 
 
+@asynccontextmanager
+async def opened(data: bytes, asked: Asked, state: State) -> AsyncIterator[Document]:
+    """The document in `data`, until the end; a PDF in a process of its own.
+
+    Raises CountersignError for what is none, Problem 429 if no process is free.
+    """
+    settings = state.settings
+    dpi, bounds = asked.dpi or settings.dpi, settings.bounds
+    kind = kind_of(data)
+    async with AsyncExitStack() as stack:
+        if kind == "PDF":
+            process = await stack.enter_async_context(state.pdfs.lent())
+            document = await asyncio.to_thread(open_document, data, dpi, bounds, process)
+        elif kind == "TIFF":
+            document = await asyncio.to_thread(open_document, data, dpi, bounds)
+        else:
+            document = open_document(data, dpi, bounds)
+        stack.callback(document.close)
+        yield document
+
+
 async def answer_document(
-    document: Document,
-    asked: Asked,
-    settings: Settings,
-    tritons: Tritons,
-    admission: Admission,
-    key: str | None = None,
+    document: Document, asked: Asked, state: State, key: str | None = None
 ) -> AsyncGenerator[PageAnswer, None]:
-    """The pages that are asked for, as they get ready.
+    """The pages that are asked for, as they get ready; a page that fails is an error alone.
 
     At most `document_pages_at_once` are in work, so that memory is that of these pages.
     """
@@ -48,11 +66,10 @@ async def answer_document(
 
     def begin() -> None:
         if (number := next(numbers, None)) is not None:
-            call = answer_page(document, number, asked, settings, tritons, admission, key)
-            work.add(asyncio.create_task(call))
+            work.add(asyncio.create_task(answer_page(document, number, asked, state, key)))
 
     try:
-        for _ in range(settings.document_pages_at_once):
+        for _ in range(state.settings.document_pages_at_once):
             begin()
         while work:
             done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
@@ -67,38 +84,79 @@ async def answer_document(
 
 
 async def answer_page(
+    document: Document, number: int, asked: Asked, state: State, key: str | None
+) -> PageAnswer:
+    """A page's marks, or its error."""
+    try:
+        answer = await look_at(document, number, asked, state, key, patient=True)
+    except CountersignError as error:
+        answer = PageAnswer(number, {"page": number, "error": problem_of(error).members})
+    except Problem as problem:
+        answer = PageAnswer(number, {"page": number, "error": problem.members})
+    state.metrics.pages.labels(document.kind, "error" if "error" in answer.body else "ok").inc()
+    return answer
+
+
+async def look_at(
     document: Document,
     number: int,
     asked: Asked,
-    settings: Settings,
-    tritons: Tritons,
-    admission: Admission,
+    state: State,
     key: str | None,
+    patient: bool = False,
 ) -> PageAnswer:
-    """A page's marks or its error; the servers are asked again until `timeout_s`."""
+    """A page's marks. Raises CountersignError.
+
+    Who is `patient` waits for servers that have no room, until `timeout_s`.
+    """
     began = time.perf_counter()
-    attempts = Attempts(settings.timeout_s)
-    try:
-        page = await document.page_async(number)
-        parameters = dict(asked.detector)
+    attempts = Attempts(state.settings.timeout_s)
+
+    async def found_on(page: Page) -> Detections:
+        parameters = asked.detector
         if page.page_number > 1:
-            parameters["page"] = page.page_number
+            parameters = {**parameters, "page": page.page_number}
         while True:
             try:
-                async with admission.page():
+                async with state.admission.page():
                     left_s = attempts.left_s() or 0.001
-                    reply = await tritons.infer(DETECTOR, page.image, parameters, key, left_s)
-                break
+                    reply = await state.tritons.infer(DETECTOR, page.image, parameters, key, left_s)
+                return to_detections(reply, page.page_number)
             except Unavailable as error:
+                if not patient:
+                    raise
                 pause_s = attempts.pause_s(error)
             await asyncio.sleep(pause_s)
-        found = to_detections(reply, page.page_number)
-    except CountersignError as error:
-        return PageAnswer(number, {"page": number, "error": problem_of(error).members})
-    except Problem as problem:
-        return PageAnswer(number, {"page": number, "error": problem.members})
+
+    page = await document.page_async(number)
+    try:
+        found = await found_on(page)
+    except Refused:
+        if not page.embedded:
+            raise
+        page = await document.page_async(number, drawn=True)  # PDFium may read that scan
+        found = await found_on(page)
     milliseconds = round((time.perf_counter() - began) * 1000, 1)
     return PageAnswer(number, page_body(page, found, milliseconds), found, page)
+
+
+def head_of(document: Document, data: bytes, digest: str, asked: Asked, model: Model) -> JsonObject:
+    """All of answers.Document but its pages."""
+    return {
+        "sha256": digest,
+        "bytes": len(data),
+        "kind": document.kind,
+        "page_count": document.page_count,
+        "model": {"name": model.name, "version": str(model.version)},
+        "operating_point": asked.operating_point,
+    }
+
+
+async def sha256(data: bytes) -> str:
+    """Of large files in a thread, which hashlib lets run beside the event loop."""
+    if len(data) <= HASHED_AT_ONCE:
+        return hashlib.sha256(data).hexdigest()
+    return (await asyncio.to_thread(hashlib.sha256, data)).hexdigest()
 
 
 def page_body(page: Page, found: Detections, milliseconds: float) -> JsonObject:

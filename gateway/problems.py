@@ -18,6 +18,7 @@ from countersign.errors import (
     Refused,
     Unavailable,
 )
+from countersign.pages import Encrypted, OtherKind, TooLarge
 
 CONTENT_TYPE = "application/problem+json"
 RETRY_S = 1  # when nothing better is known
@@ -83,6 +84,13 @@ def too_large(what: str, value: int, limit: int, unit: str) -> Problem:
 def problem_of(error: CountersignError) -> Problem:
     """What an error of the client means to who asked the gateway."""
     reason = str(error)
+    if isinstance(error, TooLarge):
+        kind = f"urn:countersign:too-many-{error.unit}"
+        return Problem(413, reason, kind, value=error.value, limit=error.limit)
+    if isinstance(error, Encrypted):
+        return Problem(422, reason, "urn:countersign:encrypted")
+    if isinstance(error, OtherKind):
+        return Problem(415, reason, "urn:countersign:other-kind")
     if isinstance(error, Refused):
         return refused(reason)
     if isinstance(error, Denied):
@@ -103,7 +111,7 @@ def problem_of(error: CountersignError) -> Problem:
 def refused(reason: str) -> Problem:
     """What the server would not take: a setting (400) or an image (413, 422), by its words."""
     subject = reason.rpartition("', ")[2] if reason.startswith("in ensemble") else reason
-    if not subject.startswith("image"):
+    if not subject.startswith(("image", "document", "page ")):
         return Problem(400, subject, "urn:countersign:bad-setting")
     if "limit" in subject and ("bytes" in subject or "pixels" in subject):
         return Problem(413, subject, "urn:countersign:too-large")

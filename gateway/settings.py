@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from countersign.address import address
+from countersign.pages import Bounds
 
 SHARED = ("max_image_bytes", "max_image_pixels", "allow_anyone", "exit_timeout_s")
 LOOPBACK = "localhost"
@@ -58,15 +59,18 @@ class Settings(BaseModel):
         le=2**31 - 1,
     )
     max_pages: int = option(2000, "most pages of a document", ge=1, le=100_000)
-    dpi: int = option(150, "pixels an inch at which pages of a PDF are drawn", ge=36, le=600)
+    dpi: int = option(150, "pixels an inch at which pages of a PDF are drawn", ge=18, le=600)
     pdf_processes: int = option(
-        max(1, (os.cpu_count() or 2) // 2),
-        "processes that draw pages of PDFs, each for one document at a time",
+        4,
+        "PDFs that are read at a time, each in a process of its own",
         ge=1,
         le=64,
     )
     pdf_page_s: float = option(
         10, "seconds that drawing a page may take before it is given up", gt=0, le=600
+    )
+    max_held_bytes: int = option(
+        2**30, "most bytes of all uploads that are held at a time", ge=2**20, le=2**40
     )
     at_once: int = option(
         0, "most pages under way at the servers; 0 for 16 a core of this machine", ge=0, le=4096
@@ -106,6 +110,13 @@ class Settings(BaseModel):
     def tritons(self) -> list[str]:
         """The servers' URLs."""
         return [each.strip() for each in self.triton.split(",")]
+
+    @property
+    def bounds(self) -> Bounds:
+        """What a document may take."""
+        return Bounds(
+            self.max_document_bytes, self.max_pages, self.max_image_pixels, self.pdf_page_s
+        )
 
     @property
     def pages_at_once(self) -> int:

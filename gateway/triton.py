@@ -6,12 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from countersign import calls
 from countersign.address import Address, address
 from countersign.client import connect_async
-from countersign.drivers import AsyncConnection, run_async
-from countersign.errors import CountersignError, Unavailable
-from countersign.messages import DETECTOR, Infer, Model, Parameters, Statistics
+from countersign.drivers import AsyncConnection
+from countersign.errors import CountersignError, Refused, Unavailable
+from countersign.messages import (
+    DETECTOR,
+    Config,
+    Infer,
+    Model,
+    Parameters,
+    Statistics,
+    to_models,
+    to_versions,
+)
 
 MODELS_S = 30  # that what the servers have is remembered
 KEY_S = 5  # that a key is remembered, as long as the front does
@@ -53,12 +61,14 @@ class Tritons:
             self._servers.append(Server(server, connect_async(server)))
         self._models: list[Model] = []
         self._models_until = 0.0
-        self._models_lock = asyncio.Lock()
+        self._asking: asyncio.Task[None] | None = None
         self._keys: dict[str, float] = {}  # that were found good, and until when that holds
         self.answered_at = -float("inf")  # when an inference was last answered
 
     async def close(self) -> None:
         """Calls under way raise Closed."""
+        if self._asking is not None:
+            self._asking.cancel()
         for server in self._servers:
             await server.connection.close()
 
@@ -94,22 +104,34 @@ class Tritons:
         raise failure
 
     async def models(self, key: str | None = None) -> list[Model]:
-        """What the first server has, remembered for MODELS_S. Raises CountersignError."""
-        if time.monotonic() < self._models_until:
-            return self._models
-        async with self._models_lock:
-            if time.monotonic() >= self._models_until:
-                headers = headers_of(key) or self._own
-                server = min(self._servers, key=Server.order)
-                asked = WithHeaders(server.connection, headers)
-                self._models = await run_async(calls.models(timeout_s=ASK_S), asked)
-                self._models_until = time.monotonic() + MODELS_S
-            return self._models
+        """What the first server has. Raises CountersignError if that was never known.
 
-    async def version(self, key: str | None = None, model: str = DETECTOR) -> str:
-        """The served version of a model, "" if there is no such model."""
-        found = (each.version for each in await self.models(key) if each.name == model)
-        return str(next(found, ""))
+        Remembered for MODELS_S, and then until it is known anew.
+        """
+        if time.monotonic() >= self._models_until and self._asking is None:
+            self._asking = asyncio.create_task(self._ask_models(headers_of(key) or self._own))
+        if not self._models and self._asking is not None:
+            await asyncio.shield(self._asking)
+        return self._models
+
+    async def _ask_models(self, headers: Mapping[str, str]) -> None:
+        try:
+            versions = to_versions(await self._send(Statistics(), headers, ASK_S))
+            configs = {name: await self._send(Config(name), headers, ASK_S) for name in versions}
+            self._models = to_models(versions, configs)
+            self._models_until = time.monotonic() + MODELS_S
+        except CountersignError:
+            if not self._models:
+                raise
+        finally:
+            self._asking = None
+
+    async def model(self, key: str | None = None, name: str = DETECTOR) -> Model:
+        """What is known of one model. Raises CountersignError, as for a model that is not there."""
+        for each in await self.models(key):
+            if each.name == name:
+                return each
+        raise Refused(f"model: the servers have no {name}")
 
     async def check_key(self, key: str) -> None:
         """Raises Denied unless the front takes that key."""
@@ -125,27 +147,6 @@ class Tritons:
         """Has a page looked at, with the gateway's own key. Raises CountersignError."""
         await self._send(Infer(DETECTOR, image), self._own, ASK_S)
         self.answered_at = time.monotonic()
-
-
-@dataclass(frozen=True)
-class WithHeaders:
-    """A connection whose requests have more headers."""
-
-    connection: AsyncConnection
-    headers: Mapping[str, str]
-
-    async def send(
-        self, request: Any, timeout_s: float | None, headers: Mapping[str, str] | None = None
-    ) -> Any:
-        """As AsyncConnection's."""
-        return await self.connection.send(request, timeout_s, {**self.headers, **(headers or {})})
-
-    async def pause(self, seconds: float) -> None:
-        """As AsyncConnection's."""
-        await self.connection.pause(seconds)
-
-    async def close(self) -> None:
-        """The connection is another's."""
 
 
 def headers_of(key: str | None) -> dict[str, str]:

@@ -4,36 +4,25 @@ A page is made when it is asked for, so that memory is that of the pages in work
 """
 
 import asyncio
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+import re
+from contextlib import closing
+from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
+from countersign.errors import Refused
+from countersign.pages import Bounds, OtherKind, Page, TooLarge
+from countersign.pdf import DPI, PdfDocument, PdfProcess, image_picture
+from countersign.tiff import Tiff
 
-DPI = 150  # at which pages of a PDF are drawn
-
-
-@dataclass(frozen=True)
-class Page:
-    """One page as the servers take it, and what of a PDF belongs to it."""
-
-    number: int  # in its document, from 1
-    image: bytes = field(repr=False)  # an image file
-    page_number: int = 1  # of that file: the servers' parameter `page`
-    size_points: tuple[float, float] | None = None  # width, height of a PDF's page as it is shown
-    # pixels of the image as it is shown -> points from the page's top left: (2, 3), x and y rows
-    matrix: npt.NDArray[np.float64] | None = field(default=None, repr=False)
-    # what the PDF says of itself: name, bbox_points, of a field also whether it is signed
-    signature_fields: list[dict[str, Any]] = field(default_factory=list)
-    stamp_annotations: list[dict[str, Any]] = field(default_factory=list)
-
-    def to_points(self, boxes: np.ndarray) -> npt.NDArray[np.float64]:
-        """(N, 4) x0 y0 x1 y1 in pixels -> the same in points. ValueError for what is no PDF's."""
-        if self.matrix is None:
-            raise ValueError(f"page {self.number}: of an image, which has no points")
-        corners = boxes.astype(np.float64).reshape(-1, 2, 2)
-        moved = corners @ self.matrix[:, :2].T + self.matrix[:, 2]
-        return np.concatenate([moved.min(axis=1), moved.max(axis=1)], axis=1)
+KINDS = {  # what the servers take, by how it begins
+    "JPEG": rb"\xff\xd8\xff",
+    "PNG": rb"\x89PNG\r\n\x1a\n",
+    "TIFF": rb"II[*+]\0|MM\0[*+]",
+    "WebP": rb"RIFF....WEBP",
+    "BMP": rb"BM.{12}",
+}
+PDF, PDF_WITHIN = b"%PDF-", 1024  # readers look for it there
+ZIP_END, ZIP_END_BYTES, ZIP_COMMENT_MAX = b"PK\5\6", 22, 0xFFFF
+EXPECTED = "expected a PDF, JPEG, PNG, TIFF, WebP or BMP file"
 
 
 class Document(Protocol):
@@ -42,41 +31,117 @@ class Document(Protocol):
     kind: str  # pdf or image
     page_count: int
 
-    def page(self, number: int) -> Page:
-        """Page `number`, from 1. Raises Refused."""
+    def page(self, number: int, drawn: bool = False) -> Page:
+        """Page `number`, from 1; a PDF's is `drawn` even if it is one scan. Raises Refused."""
 
-    async def page_async(self, number: int) -> Page:
+    async def page_async(self, number: int, drawn: bool = False) -> Page:
         """As `page`, without holding up the event loop."""
 
     def close(self) -> None:
         """Frees what it holds."""
 
 
-@dataclass
 class ImageDocument:
-    """An image file, of which the servers take each page by its number."""
+    """An image file; each page of a TIFF goes alone."""
 
-    data: bytes = field(repr=False)
-    page_count: int = 1
-    kind: str = "image"
+    kind = "image"
 
-    def page(self, number: int) -> Page:
-        """The whole file, and which page of it."""
-        return Page(number, self.data, number)
+    def __init__(self, data: bytes, max_pages: int, tiff: bool = False) -> None:
+        self._data = data
+        self._tiff = Tiff(data) if tiff else None
+        self.page_count = len(self._tiff.pages) if self._tiff else 1
+        if self.page_count > max_pages:
+            raise TooLarge(
+                f"document: {self.page_count} pages, limit {max_pages}",
+                self.page_count,
+                max_pages,
+                "pages",
+            )
 
-    async def page_async(self, number: int) -> Page:
-        """As `page`."""
+    def page(self, number: int, drawn: bool = False) -> Page:
+        """Page `number`, from 1, as it is in the file. Raises Refused."""
+        if not 1 <= number <= self.page_count:
+            raise Refused(f"page: {number}, limit 1 to {self.page_count}")
+        alone = self._tiff.page(number) if self._tiff and self.page_count > 1 else None
+        return Page(number, self._data, number) if alone is None else Page(number, alone)
+
+    async def page_async(self, number: int, drawn: bool = False) -> Page:
+        """As `page`: it takes no longer than copying the page does."""
         return self.page(number)
 
     def close(self) -> None:
         """There is nothing to free."""
 
 
-def open_document(data: bytes) -> Document:
-    """The document in `data`. Raises Refused for what is none."""
-    return ImageDocument(data)
+def open_document(
+    data: bytes,
+    dpi: float = DPI,
+    bounds: Bounds | None = None,
+    process: PdfProcess | None = None,
+) -> Document:
+    """The document in `data`; a PDF's pages are drawn at `dpi`, by `process` if one is lent.
+
+    Raises OtherKind for a file of none of these kinds, or of two; Encrypted and TooLarge; Refused
+    for what cannot be read.
+    """
+    bounds = bounds or Bounds()
+    if len(data) > bounds.max_bytes:
+        raise TooLarge(
+            f"document: {len(data)} bytes, limit {bounds.max_bytes}",
+            len(data),
+            bounds.max_bytes,
+            "bytes",
+        )
+    kind = kind_of(data)
+    if kind == "PDF":
+        return PdfDocument(data, dpi, bounds, process)
+    return ImageDocument(data, bounds.max_pages, kind == "TIFF")
 
 
-async def open_document_async(data: bytes) -> Document:
+async def open_document_async(
+    data: bytes,
+    dpi: float = DPI,
+    bounds: Bounds | None = None,
+    process: PdfProcess | None = None,
+) -> Document:
     """As `open_document`, without holding up the event loop."""
-    return await asyncio.to_thread(open_document, data)
+    return await asyncio.to_thread(open_document, data, dpi, bounds, process)
+
+
+def picture_of(data: bytes, number: int, dpi: float, bounds: Bounds, process: PdfProcess) -> bytes:
+    """Page `number` of the document in `data` as a JPEG at `dpi`, made by `process`.
+
+    In the frame of its boxes: a PDF's page that is one scan is that scan. An image that says no
+    resolution counts as one of 150 dpi, and none is enlarged. Raises as `open_document`, and
+    Refused for a page that is not there.
+    """
+    if kind_of(data) == "PDF":
+        with closing(PdfDocument(data, dpi, bounds, process)) as document:
+            return document.picture(number, dpi)
+    return image_picture(data, number, dpi, bounds, process)
+
+
+def kind_of(data: bytes) -> str:
+    """PDF, or a key of KINDS. Raises OtherKind for another file, and for one that is two."""
+    found = [name for name, begin in KINDS.items() if re.match(begin, data[:16], re.DOTALL)]
+    if PDF in data[:PDF_WITHIN]:
+        found.append("PDF")
+    if not found:
+        raise OtherKind(f"document: {len(data)} bytes, begins {data[:8]!r}, {EXPECTED}")
+    if is_zip(data):
+        found.append("ZIP")
+    if len(found) > 1:
+        raise OtherKind(f"document: two formats in one file, {' and '.join(found)}; {EXPECTED}")
+    return found[0]
+
+
+def is_zip(data: bytes) -> bool:
+    """Whether a ZIP archive's end is that of the file (PKWARE's APPNOTE, 4.3.16)."""
+    tail = data[-(ZIP_END_BYTES + ZIP_COMMENT_MAX) :]
+    at = tail.rfind(ZIP_END)
+    while at >= 0:
+        rest = len(tail) - at - ZIP_END_BYTES
+        if rest >= 0 and int.from_bytes(tail[at + 20 : at + 22], "little") == rest:
+            return True
+        at = tail.rfind(ZIP_END, 0, at)
+    return False

@@ -5,14 +5,15 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from countersign.messages import DETECTOR, to_detections
 from gateway import answers
 from gateway.asked import asked
 from gateway.callers import caller_of
-from gateway.documents import detection_rows
+from gateway.documents import head_of, look_at, opened, sha256
+from gateway.records import Record
 from gateway.uploads import upload_of
 
 router = APIRouter(tags=["documents"])
+FIELDS = ("class", "confidence", "bbox")  # and no others, as the usual service has it
 
 
 @router.post(
@@ -22,16 +23,21 @@ router = APIRouter(tags=["documents"])
     summary="Signatures and stamps on one page",
 )
 async def detect(request: Request) -> Response:
-    """An image as multipart `file` or as the body; of several pages, the first."""
+    """An image, or a PDF, as multipart `file` or as the body; of several pages, the first."""
     state = request.app.state
     caller = caller_of(request)
     state.admission.check()
-    upload = await upload_of(request, state.settings.max_image_bytes)
+    upload = await upload_of(request, state.settings.max_document_bytes)
     wanted = asked(upload.parameters)
     state.admission.check()
-    async with state.admission.page():
-        reply = await state.tritons.infer(
-            DETECTOR, upload.data, wanted.detector, caller.key, state.settings.timeout_s
-        )
-    rows = detection_rows(to_detections(reply, 1))
+    async with opened(upload.data, wanted, state) as document:
+        answer = await look_at(document, 1, wanted, state, caller.key)
+        if state.log is not None:
+            model = await state.tritons.model(caller.key)
+            digest = await sha256(upload.data)
+            head = head_of(document, upload.data, digest, wanted, model)
+            record = Record(state, caller, head, wanted, model, upload.data, [answer.body])
+            record.began -= answer.body["milliseconds"] / 1000
+            record.put()
+    rows = [{name: row[name] for name in FIELDS} for row in answer.body["detections"]]
     return Response(orjson.dumps({"detections": rows}), media_type="application/json")

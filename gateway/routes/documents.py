@@ -1,25 +1,27 @@
-"""`POST /v1/documents`: all pages of a file."""
+"""`POST /v1/documents`: all pages of a file. `POST /v1/render`: the picture of one."""
 
-import hashlib
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import AsyncExitStack
 from typing import Any
 
 import orjson
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
-from countersign.documents import open_document_async
-from countersign.messages import DETECTOR
+from countersign.documents import picture_of
 from gateway import answers
-from gateway.asked import asked
-from gateway.callers import caller_of
-from gateway.documents import answer_document
+from gateway.asked import DPI, asked, bad, whole
+from gateway.callers import caller_of, known_caller
+from gateway.documents import PageAnswer, answer_document, head_of, opened, sha256
+from gateway.records import Record
 from gateway.uploads import upload_of
 
 router = APIRouter(tags=["documents"])
 NDJSON = "application/x-ndjson"
+RENDER_DPI = 100
 
 
 @router.post(
@@ -29,40 +31,80 @@ NDJSON = "application/x-ndjson"
     summary="Signatures and stamps on all pages of a file",
 )
 async def documents(request: Request) -> Response:
-    """A PDF, a TIFF of several pages or an image, as multipart `file` or as the body."""
+    """A PDF, a TIFF of several pages or an image, as multipart `file` or as the body.
+
+    A page that fails has an `error` in place of its marks, and fails no other. With
+    `Accept: application/x-ndjson` the pages come as they get ready: a first line with all but
+    `pages`, a line a page, a last one with `"done": true` and counts.
+    """
     state = request.app.state
     caller = caller_of(request)
     state.admission.check()
     upload = await upload_of(request, state.settings.max_document_bytes)
     wanted = asked(upload.parameters)
-    document = await open_document_async(upload.data)
-    head = {
-        "sha256": hashlib.sha256(upload.data).hexdigest(),
-        "bytes": len(upload.data),
-        "kind": document.kind,
-        "page_count": document.page_count,
-        "model": {"name": DETECTOR, "version": await state.tritons.version(caller.key)},
-        "operating_point": wanted.operating_point,
-    }
-    pages = answer_document(
-        document, wanted, state.settings, state.tritons, state.admission, caller.key
-    )
-    if NDJSON in request.headers.get("accept", ""):
-        return StreamingResponse(lines(head, pages), media_type=NDJSON)
-    found = {answer.number: answer.body async for answer in pages}
-    body = {**head, "pages": [found[number] for number in sorted(found)]}
-    return Response(orjson.dumps(body), media_type="application/json")
-
-
-async def lines(head: dict[str, Any], pages: Any) -> AsyncIterator[bytes]:
-    """NDJSON: the head, a line a page, and what came to be."""
-    yield orjson.dumps(head) + b"\n"
-    done = errors = detections = 0
-    async with aclosing(pages):
+    state.admission.check()
+    async with AsyncExitStack() as stack:
+        document = await stack.enter_async_context(opened(upload.data, wanted, state))
+        wanted.numbers(document.page_count)
+        model = await state.tritons.model(caller.key)
+        digest = await sha256(upload.data)
+        head = head_of(document, upload.data, digest, wanted, model)
+        record = Record(state, caller, head, wanted, model, upload.data)
+        pages = answer_document(document, wanted, state, caller.key)
+        stack.push_async_callback(pages.aclose)
+        stack.callback(record.put)
+        if NDJSON in request.headers.get("accept", ""):
+            return Lines(ndjson(head, pages, record), stack.pop_all())
         async for answer in pages:
-            done += 1
-            errors += "error" in answer.body
-            detections += len(answer.body.get("detections", ()))
-            yield orjson.dumps(answer.body) + b"\n"
-    counts = {"pages": done, "errors": errors, "detections": detections}
-    yield orjson.dumps({"done": True, **counts}) + b"\n"
+            record.pages.append(answer.body)
+        return Response(orjson.dumps(record.document), media_type="application/json")
+
+
+class Lines(StreamingResponse):
+    """NDJSON; `stack` ends with it, whether or not it was sent."""
+
+    def __init__(self, lines: AsyncIterator[bytes], stack: AsyncExitStack) -> None:
+        super().__init__(lines, media_type=NDJSON)
+        self._stack = stack
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends it."""
+        async with self._stack:
+            await super().__call__(scope, receive, send)
+
+
+async def ndjson(
+    head: dict[str, Any], pages: AsyncIterator[PageAnswer], record: Record
+) -> AsyncIterator[bytes]:
+    """The head, a line a page, and what came to be."""
+    yield orjson.dumps(head) + b"\n"
+    async for answer in pages:
+        record.pages.append(answer.body)
+        yield orjson.dumps(answer.body) + b"\n"
+    yield orjson.dumps({"done": True, **record.counts}) + b"\n"
+
+
+@router.post(
+    "/v1/render",
+    response_class=Response,
+    responses={
+        200: {"content": {"image/jpeg": {}}, "description": "The page as it is shown"},
+        **answers.problems(400, 401, 413, 415, 422, 429),
+    },
+    summary="The picture of one page of a file",
+)
+async def render(request: Request) -> Response:
+    """A JPEG of page `page` at `dpi`, in the frame of the page's `bbox`; nothing is kept."""
+    state = request.app.state
+    await known_caller(request)
+    upload = await upload_of(request, state.settings.max_document_bytes)
+    unknown = upload.parameters.keys() - {"page", "dpi"}
+    if unknown:
+        raise bad("parameter", min(unknown), "unknown, known are dpi, page")
+    number = whole("page", upload.parameters.get("page", "1"), 1, 10**6)
+    dpi = whole("dpi", upload.parameters.get("dpi", str(RENDER_DPI)), *DPI)
+    async with state.pdfs.lent() as process:
+        image = await asyncio.to_thread(
+            picture_of, upload.data, number, dpi, state.settings.bounds, process
+        )
+    return Response(image, media_type="image/jpeg")

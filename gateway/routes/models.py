@@ -1,5 +1,6 @@
 """`GET /v1/models`, and `POST /v1/read`: a CAPTCHA."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -23,8 +24,16 @@ router = APIRouter(tags=["models"])
 async def models(request: Request) -> Any:
     """Detectors and readers with version and operating points."""
     caller = caller_of(request)
-    found = await request.app.state.tritons.models(caller.key)
-    return {"models": [asdict(model) for model in found]}
+    detectors: list[dict[str, Any]] = []
+    readers: list[dict[str, Any]] = []
+    for model in await request.app.state.tritons.models(caller.key):
+        known = {"name": model.name, "version": str(model.version)}
+        if isinstance(model.confidence, Mapping):
+            points = {"accept": model.confidence, "review": model.review or model.confidence}
+            detectors.append({**known, "classes": list(model.confidence), "thresholds": points})
+        else:
+            readers.append({**known, "threshold": model.confidence})
+    return {"detectors": detectors, "readers": readers}
 
 
 @router.post(

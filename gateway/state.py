@@ -1,0 +1,22 @@
+"""What the routes of an app share: `request.app.state` of it."""
+
+import asyncio
+from typing import Any, Protocol
+
+from gateway.admission import Admission
+from gateway.metrics import Metrics
+from gateway.pdfs import PdfProcesses
+from gateway.settings import Settings
+from gateway.triton import Tritons
+
+
+class State(Protocol):
+    """There from the app's start on."""
+
+    settings: Settings
+    tritons: Tritons  # the servers
+    admission: Admission  # the queue before them
+    pdfs: PdfProcesses
+    metrics: Metrics  # what /metrics shows
+    ready_lock: asyncio.Lock
+    log: Any  # gateway.log.PredictionLog, None without one: what was answered is put into it

@@ -1,0 +1,62 @@
+"""Each request, watched: counted, timed, and bounded in what all of them hold in memory."""
+
+import time
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.metrics import Metrics
+from gateway.problems import Problem
+
+RETRY_S = 1
+HEADERS = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")]
+
+
+class Watch:
+    """ASGI middleware. Bodies that are held together have at most `most` bytes."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, most: int) -> None:
+        self._app, self._metrics, self._most = app, metrics, most
+        self._held = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        status = 499  # of a client that went away before it was answered
+        held = 0
+
+        async def counted() -> Message:
+            nonlocal held
+            message = await receive()
+            if size := len(message.get("body", b"")):
+                if self._held + size > self._most:
+                    raise Problem(
+                        503,
+                        f"busy: uploads of {self._held} bytes are held, limit {self._most}",
+                        "urn:countersign:busy",
+                        retry_after_s=RETRY_S,
+                    )
+                self._held += size
+                held += size
+            return message
+
+        async def told(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                names = {name for name, _ in message["headers"]}
+                message["headers"] = [
+                    *message["headers"],
+                    *(one for one in HEADERS if one[0] not in names),
+                ]
+            await send(message)
+
+        try:
+            await self._app(scope, counted, told)
+        finally:
+            self._held -= held
+            route = getattr(scope.get("route"), "path", "other")
+            self._metrics.requests.labels(route, str(status)).inc()
+            self._metrics.seconds.labels(route).observe(time.perf_counter() - began)
