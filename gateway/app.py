@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 
 from countersign.errors import CountersignError
+from gateway import web
 from gateway.admission import Admission
 from gateway.metrics import Metrics
 from gateway.pdfs import PdfProcesses
@@ -52,6 +53,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(Watch, metrics=app.state.metrics, most=settings.max_held_bytes)
     for router in ROUTERS:
         app.include_router(router)
+    web.mount(app)
     app.add_exception_handler(Problem, answer_problem)
     app.add_exception_handler(CountersignError, answer_client_error)
     app.add_exception_handler(HTTPException, answer_http_error)

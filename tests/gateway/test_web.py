@@ -1,0 +1,294 @@
+"""The web page, in a real Chromium, before the running gateway."""
+
+import io
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+
+playwright = pytest.importorskip("playwright.sync_api")
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = "page_150dpi.jpg"
+CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
+THUMBNAILS = (  # how many are drawn
+    "[...document.querySelectorAll('.thumb canvas')].filter(canvas => canvas.width > 0).length"
+)
+pytestmark = pytest.mark.needs("chromium")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Debian's Chromium; root has no sandbox."""
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser, gateway_url) -> Iterator[Any]:
+    """The page as it opens; the test fails if it said an error or broke its own policy."""
+    with browser.new_context(viewport={"width": 1360, "height": 860}) as context:
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        faults: list[str] = []
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda said: faults.append(said.text) if blamed(said) else None)
+        page.goto(gateway_url)
+        page.locator(".slider").first.wait_for()
+        yield page
+        assert not faults, faults
+
+
+def blamed(said: Any) -> bool:
+    """Whether a line of the console is a fault; a refusal that a test provokes is none."""
+    return said.type == "error" and "the server responded with a status of" not in said.text
+
+
+@pytest.fixture(scope="module")
+def answers(gateway_url, samples) -> dict[str, list[dict]]:
+    """The detections of the sample page at each operating point, as the gateway answers them."""
+    found = {}
+    for point in ("accept", "review"):
+        reply = httpx.post(
+            f"{gateway_url}/v1/documents?operating_point={point}",
+            content=(samples / PAGE).read_bytes(),
+        )
+        found[point] = reply.json()["pages"][0]["detections"]
+    return found
+
+
+def add(page: Any, *files: Any) -> None:
+    """Adds files, paths or {name, mimeType, buffer}, and waits until all are answered."""
+    page.set_input_files("#files", [payload(f) if isinstance(f, Path) else f for f in files])
+    page.wait_for_function(
+        """count => document.querySelectorAll('.row').length >= count
+        && ![...document.querySelectorAll('.row .faint')].some(
+          words => /waiting|in work/.test(words.textContent))""",
+        arg=len(files),
+    )
+
+
+def payload(path: Path) -> dict[str, Any]:
+    """A file as the browser gets it."""
+    kind = f"image/{path.suffix[1:].replace('jpg', 'jpeg')}"
+    return {"name": path.name, "mimeType": kind, "buffer": path.read_bytes()}
+
+
+def boxes(page: Any) -> Any:
+    return page.locator("#stage .box")
+
+
+def test_the_gateway_serves_the_page_and_nothing_else_of_its_folder(gateway):
+    index = gateway.get("/")
+    policy = index.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    again = gateway.get("/", headers={"If-None-Match": index.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    for path in ("/web/__init__.py", "/web/..%2f__init__.py", "/web/nothing.js"):
+        assert gateway.get(path).status_code == 404
+    assert gateway.get("/v1/documents").status_code == 405
+
+
+def test_boxes_are_drawn_where_the_gateway_found_them(page, samples, answers):
+    add(page, samples / PAGE)
+    playwright.expect(boxes(page)).to_have_count(len(answers["accept"]))
+    sheet = page.locator("#stage .sheet").bounding_box()
+    scale = sheet["width"] / Image.open(samples / PAGE).width
+    drawn = sorted(
+        (box["x"] - sheet["x"], box["y"] - sheet["y"], box["width"], box["height"])
+        for box in (each.bounding_box() for each in boxes(page).all())
+    )
+    expected = sorted(
+        (x0 * scale, y0 * scale, (x1 - x0) * scale, (y1 - y0) * scale)
+        for x0, y0, x1, y1 in (each["bbox"] for each in answers["accept"])
+    )
+    for one, other in zip(drawn, expected, strict=True):
+        assert one == pytest.approx(other, abs=5)  # the line is 2 px wide, outside
+
+
+def test_the_sliders_act_without_another_request(page, samples, answers):
+    add(page, samples / PAGE)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    for slider in page.locator(".slider input").all():
+        slider.press("Home")
+    playwright.expect(boxes(page)).to_have_count(len(answers["review"]))
+    for slider in page.locator(".slider input").all():
+        slider.press("End")
+    playwright.expect(boxes(page)).to_have_count(0)
+    page.get_by_role("button", name="Accept").first.click()
+    kept = [each for each in answers["accept"] if each["class"] == "signature"]
+    playwright.expect(boxes(page)).to_have_count(len(kept))
+    assert not [url for url in asked if not url.startswith("blob:")]
+
+
+def test_a_box_says_its_score_on_hover_and_on_focus(page, samples, answers):
+    add(page, samples / PAGE)
+    best = answers["accept"][0]
+    box, tag = boxes(page).first, boxes(page).first.locator(".tag")
+    playwright.expect(tag).to_have_text(f"{best['class']} {best['confidence']:.2f}")
+    playwright.expect(tag).to_have_css("opacity", "0")
+    box.hover()
+    playwright.expect(tag).to_have_css("opacity", "1")
+    page.mouse.move(0, 0)
+    playwright.expect(tag).to_have_css("opacity", "0")
+    box.focus()
+    playwright.expect(tag).to_have_css("opacity", "1")
+
+
+def test_every_page_of_a_pdf_gets_its_thumbnail_and_its_picture(page, samples):
+    pages = [Image.open(samples / name).convert("RGB") for name in (PAGE, "page_grey.png")]
+    pdf = io.BytesIO()
+    pages[0].save(pdf, "PDF", save_all=True, append_images=pages[1:], resolution=150)
+    add(page, {"name": "two.pdf", "mimeType": "application/pdf", "buffer": pdf.getvalue()})
+    playwright.expect(page.locator(".row")).to_have_count(2)
+    page.wait_for_function(f"() => {THUMBNAILS} === 2")
+    page.keyboard.press("ArrowRight")
+    playwright.expect(page.locator("#page-title")).to_have_text("two.pdf, page 2 of 2")
+    page.wait_for_function("() => document.querySelector('#stage img').naturalWidth > 0")
+    size = page.eval_on_selector("#stage img", "img => [img.naturalWidth, img.naturalHeight]")
+    assert size[0] / size[1] == pytest.approx(pages[1].width / pages[1].height, rel=0.01)
+
+
+def test_a_refusal_is_shown_as_the_problem_says_it_beside_the_other_answers(page, samples, gateway):
+    bad = {"name": "notes.jpg", "mimeType": "image/jpeg", "buffer": b"no image at all"}
+    problem = gateway.post("/v1/documents", content=bad["buffer"]).json()
+    add(page, bad, samples / PAGE)
+    page.get_by_role("button", name="notes.jpg").click()
+    shown = page.locator("#found .problem")
+    playwright.expect(shown).to_contain_text(problem["title"])
+    playwright.expect(shown).to_contain_text(problem["detail"])
+    page.get_by_role("button", name=PAGE).click()
+    playwright.expect(boxes(page).first).to_be_visible()
+
+
+def test_names_and_answers_never_become_html(page, samples):
+    name = "<img src=x onerror=document.title='broken'>.jpg"
+    answer = {"type": "x", "title": name, "status": 422, "detail": "<b>bold</b>"}
+    page.route("**/v1/documents*", lambda route: route.fulfill(
+        status=422, content_type="application/problem+json", body=json.dumps(answer)
+    ))  # fmt: skip
+    page.set_input_files("#files", {"name": name, "mimeType": "image/jpeg", "buffer": b"x"})
+    playwright.expect(page.locator("#found .problem")).to_contain_text("<b>bold</b>")
+    playwright.expect(page.locator(".row-name")).to_have_text(name)
+    assert page.locator("main b, main img[onerror]").count() == 0
+    assert page.title() != "broken"
+
+
+def test_a_busy_gateway_is_asked_again_after_the_time_that_it_names(page, samples):
+    refusals = []
+
+    def once_busy(route):
+        if refusals:
+            route.continue_()
+            return
+        refusals.append(route.request.url)
+        route.fulfill(
+            status=429,
+            headers={"Retry-After": "1", "Content-Type": "application/problem+json"},
+            body='{"title": "Too Many Requests", "status": 429, "detail": "busy"}',
+        )
+
+    page.route("**/v1/documents*", once_busy)
+    page.set_input_files("#files", samples / PAGE)
+    playwright.expect(page.locator(".row-marks")).to_contain_text("busy")
+    playwright.expect(boxes(page).first).to_be_visible()
+    assert len(refusals) == 1
+
+
+def test_five_hundred_pages_leave_few_requests_under_way_and_the_page_quick(browser, gateway_url):
+    count = 500
+    picture = io.BytesIO()
+    Image.new("RGB", (120, 160), "white").save(picture, "JPEG")
+    answer = (
+        b'{"sha256": "0", "bytes": 1, "kind": "image", "page_count": 1}\n'
+        b'{"page": 1, "width": 120, "height": 160, "milliseconds": 5, "detections":'
+        b' [{"class": "stamp", "confidence": 0.9, "bbox": [10, 10, 50, 50]}]}\n{"done": true}\n'
+    )
+    with browser.new_context(viewport={"width": 1360, "height": 860}) as context:
+        context.add_init_script(
+            """let under = 0; window.most = 0; window.urls = 0;
+            const fetched = window.fetch;
+            window.fetch = async (path, ...rest) => {
+              if (!String(path).startsWith("v1/documents")) return fetched(path, ...rest);
+              window.most = Math.max(window.most, ++under);
+              try {
+                await new Promise((resolve) => setTimeout(resolve, 2));
+                return new Response(window.answer);
+              } finally { under -= 1; }
+            };
+            const [make, revoke] = [URL.createObjectURL, URL.revokeObjectURL];
+            URL.createObjectURL = (blob) => { window.urls += 1; return make(blob); };
+            URL.revokeObjectURL = (url) => { window.urls -= 1; revoke(url); };"""
+        )
+        page = context.new_page()
+        page.goto(gateway_url)
+        page.locator(".slider").first.wait_for()
+        page.evaluate("text => { window.answer = text; }", answer.decode())
+        page.set_input_files(
+            "#files",
+            [
+                {"name": f"{n}.jpg", "mimeType": "image/jpeg", "buffer": picture.getvalue()}
+                for n in range(count)
+            ],
+        )
+        playwright.expect(page.locator("#progress")).to_contain_text(f"{count} pages ·")
+        assert page.evaluate("() => window.most") <= 4
+        page.wait_for_function(f"() => {THUMBNAILS} > 5")
+        assert page.evaluate(f"() => {THUMBNAILS}") < 60
+        page.locator(".row").first.focus()
+        for _ in range(40):
+            page.keyboard.press("ArrowDown")
+        playwright.expect(page.locator("#page-title")).to_have_text("40.jpg")
+        # what a slider's move takes, all rows brought in line
+        took = page.evaluate(
+            """async () => {
+              const slider = document.querySelectorAll(".slider input")[1];
+              const start = performance.now();
+              slider.value = 1;
+              slider.dispatchEvent(new Event("input"));
+              await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
+              return performance.now() - start;
+            }"""
+        )
+        assert took < 1000  # ms; about 60 alone
+        assert page.evaluate("() => window.urls") <= 8
+        page.get_by_role("button", name="Clear").click()
+        page.wait_for_function("() => window.urls === 0")
+
+
+def test_where_the_browser_computes_no_digest_the_page_says_what_to_do(page, samples):
+    page.evaluate("() => Object.defineProperty(crypto, 'subtle', {value: undefined})")
+    page.goto(page.url.split("#")[0] + "#log")
+    page.set_input_files("#log input[type=file]", samples / PAGE)
+    playwright.expect(page.locator("#log .problem")).to_contain_text("sha256sum")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_has_the_usual_contrast(page, samples, scheme):
+    page.emulate_media(color_scheme=scheme)
+    bad = {"name": "notes.jpg", "mimeType": "image/jpeg", "buffer": b"no image at all"}
+    add(page, samples / PAGE, bad)
+    for view in ("documents", "queue", "log"):
+        page.goto(page.url.split("#")[0] + f"#{view}")
+        assert page.evaluate(CONTRAST) == []
+    page.keyboard.press("?")
+    assert page.evaluate(CONTRAST) == []
+
+
+def test_a_small_screen_shows_all_without_scrolling_sideways(page, samples):
+    page.set_viewport_size({"width": 360, "height": 720})
+    add(page, samples / PAGE)
+    for view in ("documents", "queue", "log"):
+        page.goto(page.url.split("#")[0] + f"#{view}")
+        assert page.evaluate("() => document.documentElement.scrollWidth") <= 360
