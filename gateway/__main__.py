@@ -1,5 +1,6 @@
 """`python -m gateway` answers in the foreground until SIGTERM or Ctrl-C."""
 
+import logging
 import socket
 import sys
 from contextlib import suppress
@@ -7,15 +8,16 @@ from contextlib import suppress
 import uvicorn
 
 from gateway.app import create_app
+from gateway.log import PredictionLog, Store, sqlite_url
 from gateway.settings import Settings, SettingsError, parse
 
 BACKLOG = 512  # connections that wait to be taken
 
 
-def config_of(settings: Settings) -> uvicorn.Config:
+def config_of(settings: Settings, log: PredictionLog | None = None) -> uvicorn.Config:
     """How uvicorn serves the app."""
     return uvicorn.Config(
-        create_app(settings),
+        create_app(settings, log),
         host=settings.host,
         port=settings.port,
         loop="uvloop",
@@ -41,15 +43,32 @@ class Server(uvicorn.Server):
             print(f"ready: http://{shown}:{port}", flush=True)
 
 
+def open_log(settings: Settings) -> PredictionLog | None:
+    """The log, None without one. Raises SettingsError if a folder of it cannot be made."""
+    if not settings.log:
+        return None
+    option = "--data"
+    try:
+        url = settings.log_url.get_secret_value() or sqlite_url(settings.data)
+        option = "--store"
+        store = Store(settings.store) if settings.store else None
+    except OSError as error:
+        raise SettingsError(f"{option}: {error.filename}: {error.strerror}") from error
+    return PredictionLog(url, store, settings.keep, settings.random_share)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Answers until told to stop. Exit status 0 after a stop, 1 if it could not run."""
     try:
         settings = parse(sys.argv[1:] if argv is None else argv)
+        log = open_log(settings)
     except (SettingsError, OSError) as error:
         print(f"countersign gateway: {error}", file=sys.stderr)
         return 1
+    logging.basicConfig(format="countersign gateway: %(message)s")
+    logging.getLogger("countersign.gateway").setLevel(logging.INFO)
     with suppress(KeyboardInterrupt):
-        Server(config_of(settings)).run()
+        Server(config_of(settings, log)).run()
     return 0
 
 

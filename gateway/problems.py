@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -128,6 +129,18 @@ async def answer_client_error(_: Request, error: Exception) -> Response:
     """The handler of the client's errors."""
     assert isinstance(error, CountersignError)
     return problem_of(error).response()
+
+
+async def answer_invalid(_: Request, error: Exception) -> Response:
+    """The handler of FastAPI's: a parameter or a body is not of its model."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"][1:]) or "body"
+    return Problem(
+        400,
+        f"{name}: {str(first.get('input'))[:80]!r}: {first['msg']}",
+        "urn:countersign:bad-setting",
+    ).response()
 
 
 async def answer_http_error(_: Request, error: Exception) -> Response:

@@ -8,6 +8,7 @@ from typing import Any
 from countersign.messages import OPERATING_POINTS, Model
 from gateway.asked import Asked
 from gateway.callers import Caller
+from gateway.log import Entry
 from gateway.state import State
 
 
@@ -43,8 +44,6 @@ class Record:
         """Into the log, if there is one; also of a document that nobody waited for to the end."""
         if self.state.log is None or not self.pages:
             return
-        from gateway.log import Entry
-
         self.state.log.put(
             Entry(
                 document=self.document,

@@ -4,14 +4,28 @@ import argparse
 import ipaddress
 import os
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from countersign.address import address
 from countersign.pages import Bounds
+from gateway.log.database import parsed
+from gateway.log.retention import period
+from gateway.log.review import RANDOM_SHARE
 
 SHARED = ("max_image_bytes", "max_image_pixels", "allow_anyone", "exit_timeout_s")
+SECRET = ("log_url",)  # whose value is never shown
 LOOPBACK = "localhost"
 
 
@@ -85,6 +99,20 @@ class Settings(BaseModel):
         gt=0,
         le=600,
     )
+    log: bool = option(True, "keep a log of what was answered about which file")
+    data: Path = option(Path("data"), "folder of the log, if it is in SQLite")
+    log_url: SecretStr = option(
+        SecretStr(""),
+        "the log's database instead: postgresql://USER:PASSWORD@HOST/DATABASE; better as variable, "
+        "which other users of the machine do not see",
+    )
+    store: Path | None = option(None, "folder to keep the files themselves in, for this user alone")
+    retention: str = option(
+        "", "days or hours after which the log and the store forget an answer, as 90d; else never"
+    )
+    random_share: float = option(
+        RANDOM_SHARE, "of all pages that go into the review queue at random", ge=0, le=1
+    )
     timeout_s: float = option(30, "seconds that a page may take", gt=0, le=3600)
     exit_timeout_s: int = option(
         30, "seconds that requests under way get to end at exit", ge=0, le=3600
@@ -97,6 +125,20 @@ class Settings(BaseModel):
             address(each.strip(), key="none")  # ValueError says what is wrong
         return text
 
+    @field_validator("log_url")
+    @classmethod
+    def _database(cls, url: SecretStr) -> SecretStr:
+        if text := url.get_secret_value():
+            parsed(text)  # ValueError says what is wrong, and no more
+        return url
+
+    @field_validator("retention")
+    @classmethod
+    def _period(cls, text: str) -> str:
+        if text:
+            period(text)
+        return text
+
     @model_validator(mode="after")
     def _who_may_ask(self) -> "Settings":
         if not (self.allow_anyone or self.keyed or is_loopback(self.host)):
@@ -105,6 +147,11 @@ class Settings(BaseModel):
                 "for keys, --allow-anyone that everybody may ask"
             )
         return self
+
+    @property
+    def keep(self) -> timedelta | None:
+        """How long the log keeps what it knows, None for ever."""
+        return period(self.retention) if self.retention else None
 
     @property
     def tritons(self) -> list[str]:
@@ -175,4 +222,5 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
         if not first["loc"]:
             raise SettingsError(reason) from None
         name = str(first["loc"][0])
-        raise SettingsError(f"{flag(name)}: {first['input']!r}: {reason}") from None
+        value = "" if name in SECRET else f" {first['input']!r}:"
+        raise SettingsError(f"{flag(name)}:{value} {reason}") from None

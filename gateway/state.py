@@ -1,9 +1,12 @@
 """What the routes of an app share: `request.app.state` of it."""
 
 import asyncio
-from typing import Any, Protocol
+from typing import Protocol
+
+from anyio import CapacityLimiter
 
 from gateway.admission import Admission
+from gateway.log import PredictionLog
 from gateway.metrics import Metrics
 from gateway.pdfs import PdfProcesses
 from gateway.settings import Settings
@@ -19,4 +22,5 @@ class State(Protocol):
     pdfs: PdfProcesses
     metrics: Metrics  # what /metrics shows
     ready_lock: asyncio.Lock
-    log: Any  # gateway.log.PredictionLog, None without one: what was answered is put into it
+    log: PredictionLog | None  # what was answered is put into it
+    log_readers: CapacityLimiter  # threads that ask it

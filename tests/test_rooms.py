@@ -22,7 +22,7 @@ ALL = {
     | {"PIL", "pypdfium2"},
     "gateway": {"gateway", "countersign", "numpy", "cv2", "pydantic", "yaml", "orjson"}
     | {"fastapi", "starlette", "uvicorn", "python_multipart", "prometheus_client"}
-    | {"sqlalchemy", "alembic"},
+    | {"anyio", "sqlalchemy", "alembic"},
 }
 # The flow runs one way: what these import of the other folders
 ROOMS = {

@@ -1,5 +1,6 @@
 """`GET /v1/models`, and `POST /v1/read`: a CAPTCHA."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -10,6 +11,8 @@ from starlette.requests import Request
 from countersign.messages import READER, to_reading
 from gateway import answers
 from gateway.callers import caller_of
+from gateway.documents import sha256
+from gateway.log import Entry
 from gateway.uploads import upload_of
 
 router = APIRouter(tags=["models"])
@@ -48,8 +51,27 @@ async def read(request: Request) -> Any:
     caller = caller_of(request)
     state.admission.check()
     upload = await upload_of(request, state.settings.max_image_bytes)
+    model = await state.tritons.model(caller.key, READER)
+    began = time.perf_counter()
     async with state.admission.page():
         reply = await state.tritons.infer(
             READER, upload.data, {}, caller.key, state.settings.timeout_s
         )
-    return asdict(to_reading(reply))
+    reading = asdict(to_reading(reply))
+    if state.log is not None:
+        state.log.put(
+            Entry(
+                document={
+                    "sha256": await sha256(upload.data),
+                    "bytes": len(upload.data),
+                    "kind": "image",
+                    "page_count": 1,
+                    "model": {"name": model.name, "version": str(model.version)},
+                    "pages": [{"page": 1, **reading}],
+                },
+                caller=caller.name,
+                milliseconds=round((time.perf_counter() - began) * 1000, 1),
+                content=upload.data,
+            )
+        )
+    return reading

@@ -17,8 +17,10 @@ READY = "ready: "
 
 @contextmanager
 def running(triton: str, *options: str) -> Iterator[str]:
-    """The URL of a gateway in a process of its own, which ends by SIGTERM."""
+    """The URL of a gateway in a process of its own, ended by SIGTERM; no log without --data."""
     command = [sys.executable, "-m", "gateway", "--port", "0", "--triton", triton, *options]
+    if "--data" not in options:
+        command += ["--log", "0"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -31,9 +33,16 @@ def running(triton: str, *options: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def gateway_url(server: Server) -> Iterator[str]:
+def log_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Has the log's `data` and `store`."""
+    return tmp_path_factory.mktemp("log")
+
+
+@pytest.fixture(scope="session")
+def gateway_url(server: Server, log_folder: Path) -> Iterator[str]:
     """A gateway with the settings of all tests here; add yours."""
-    with running(server.grpc_url) as url:
+    log = ["--data", str(log_folder / "data"), "--store", str(log_folder / "store")]
+    with running(server.grpc_url, *log, "--random-share", "1") as url:
         yield url
 
 
