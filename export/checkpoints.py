@@ -210,10 +210,10 @@ def _detr_fit(source: str, processor: Any, imgsz: Sequence[int]) -> tuple[Any, b
     if size.height and size.width:
         height, width = _size(source, imgsz or [size.height, size.width])
         return fits.Fit(width, height, "stretch"), True
-    own = [size.max_height, size.max_width]
-    pad = [processor.pad_size["height"], processor.pad_size["width"]] if padded else own
-    if all(own) and own == pad:
-        height, width = _size(source, imgsz or own)
+    largest = [size.max_height, size.max_width]
+    pad = [processor.pad_size["height"], processor.pad_size["width"]] if padded else largest
+    if all(largest) and largest == pad:
+        height, width = _size(source, imgsz or largest)
         return fits.Fit(width, height, "corner"), padded
     if size.shortest_edge and size.longest_edge and not padded:
         height, width = _size(source, imgsz or size.longest_edge)
@@ -226,12 +226,12 @@ def _onnx(path: Path, imgsz: Sequence[int]) -> Detector:
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own have no base of their own
         raise ValueError(f"{path}: no ONNX file: {_line(error)}") from error
-    said = session.get_modelmeta().custom_metadata_map
-    if not {"names", "task"} <= said.keys():
+    metadata = session.get_modelmeta().custom_metadata_map
+    if not {"names", "task"} <= metadata.keys():
         raise ValueError(f"{path}: no classes in it, as ultralytics' own export writes them")
-    if said["task"] != "detect":
-        raise ValueError(f"{path}: a graph for {said['task']}, only detect can be served")
-    names = ast.literal_eval(said["names"])
+    if metadata["task"] != "detect":
+        raise ValueError(f"{path}: a graph for {metadata['task']}, only detect can be served")
+    names = ast.literal_eval(metadata["names"])
     classes = tuple(names[i] for i in sorted(names))
     pixels, predictions = session.get_inputs()[0], session.get_outputs()[0]
     if (
@@ -247,9 +247,9 @@ def _onnx(path: Path, imgsz: Sequence[int]) -> Detector:
     height, width = pixels.shape[2:]
     fit = fits.Fit(width, height, planes=True)
     rows = predictions.shape
-    if said.get("head") != "RTDETRDecoder" and rows[1] == 4 + len(classes) and rows[2] > 6:
+    if metadata.get("head") != "RTDETRDecoder" and rows[1] == 4 + len(classes) and rows[2] > 6:
         return Detector(path, classes, "grid", fit)
-    if said.get("end2end") == "True" and rows[2] == 6:
+    if metadata.get("end2end") == "True" and rows[2] == 6:
         return Detector(path, classes, "end2end", fit)
     raise ValueError(f"{path}: a head with output {rows}, known are grids and end-to-end ones")
 

@@ -139,9 +139,9 @@ def label_id(name: str) -> int:
 
 def torch_predict(detector: Detector) -> Predict:
     def predict(pixels: np.ndarray, letterbox: np.ndarray) -> np.ndarray:
-        given = [torch.from_numpy(one) for one in inputs_of(detector, pixels, letterbox)]
+        inputs = [torch.from_numpy(one) for one in inputs_of(detector, pixels, letterbox)]
         with torch.inference_mode():
-            return detector.graph(*given).numpy()
+            return detector.graph(*inputs).numpy()
 
     return predict
 
@@ -151,8 +151,8 @@ def onnx_predict(detector: Detector, path: Path) -> Predict:
     names = [tensor.name for tensor in session.get_inputs()]
 
     def predict(pixels: np.ndarray, letterbox: np.ndarray) -> np.ndarray:
-        given = inputs_of(detector, pixels, letterbox)
-        return session.run(None, dict(zip(names, given, strict=True)))[0]
+        inputs = inputs_of(detector, pixels, letterbox)
+        return session.run(None, dict(zip(names, inputs, strict=True)))[0]
 
     return predict
 
@@ -206,8 +206,8 @@ def worst_gap(
 ) -> dict[str, float]:
     gaps = []
     for page in pages:
-        given = fitted(read_page(page.path), detector.fit)
-        gaps.append(gap(detector.head, predict(*given), reference(*given)))
+        inputs = fitted(read_page(page.path), detector.fit)
+        gaps.append(gap(detector.head, predict(*inputs), reference(*inputs)))
     return {name: float(np.max([g[name] for g in gaps])) for name in gaps[0]}
 
 
@@ -243,11 +243,11 @@ def check_int8(
         if name not in full or not full[name].boxes:
             raise ValueError(f"INT8: no page has a {name} to check it on")
         drawn = draws(len(full[name].boxes_of))
-        ap50 = [own[name].resampled(1.0, drawn)["ap50"] for own in (full, quick)]
+        ap50 = [scores[name].resampled(1.0, drawn)["ap50"] for scores in (full, quick)]
         low, high = np.nanpercentile(ap50[0] - ap50[1], INTERVAL)
         drops[name] = {
-            "ap50": [round(own[name].ap50, 4) for own in (full, quick)],
-            "ap50_95": [round(own[name].ap50_95, 4) for own in (full, quick)],
+            "ap50": [round(scores[name].ap50, 4) for scores in (full, quick)],
+            "ap50_95": [round(scores[name].ap50_95, 4) for scores in (full, quick)],
             "ap50_drop_interval": [round(float(low), 4), round(float(high), 4)],
         }
         for figure in ("ap50", "ap50_95"):
@@ -294,15 +294,19 @@ def operating_points(
     precision of one is below `precision` at every score.
     """
     scores = by_class(kinds, found, detector.classes)
-    measured = {name: own for name, own in scores.items() if any(one.boxes for one in own.values())}
+    measured = {
+        name: by_kind
+        for name, by_kind in scores.items()
+        if any(one.boxes for one in by_kind.values())
+    }
     if not measured:
         raise ValueError(
             f"no validation page has a box of {', '.join(detector.classes)}: "
             f"no score can be chosen for a precision of {precision}"
         )
-    points = {name: thresholds.accept(own, precision) for name, own in measured.items()}
+    points = {name: thresholds.accept(by_kind, precision) for name, by_kind in measured.items()}
     blank = [
-        kind for kind in kinds if not any(own[kind].boxes for own in scores.values())
+        kind for kind in kinds if not any(by_kind[kind].boxes for by_kind in scores.values())
     ]  # pages without marks
     if blank and precision:
         pages = sum(len(kinds[kind]) for kind in blank)
@@ -387,14 +391,14 @@ def export(
         check_contract(model, fresh / "config.pbtxt")
         (fresh / "config.pbtxt").unlink()
 
-        as_it_is = file.suffix == ".onnx"
+        is_onnx = file.suffix == ".onnx"
         losses = {}
         if calibration:
             full = measured(ir_predict(detector, model, F32), detector, kinds, "f32")
             ov.save_model(quantised(detector, model, calibration), file)
             quick = measured(ir_predict(detector, file, F32), detector, kinds, "INT8")
             losses = {"int8": check_int8(quick, full, detector.classes)}
-        served = onnx_predict(detector, file) if as_it_is else ir_predict(detector, file, {})
+        served = onnx_predict(detector, file) if is_onnx else ir_predict(detector, file, {})
         found = find_all(served, detector, kinds, "validation")
         points = operating_points(detector, kinds, found, precision)
         metrics = table(kinds, found, points["confidence"])
@@ -402,7 +406,7 @@ def export(
         tested = table(tests, found, points["confidence"])
 
         limits = {"iou": IOU} if detector.head == "grid" else {}
-        rows_given = graph.rows[2] if detector.head == "grid" else graph.rows[1]
+        most_rows = graph.rows[2] if detector.head == "grid" else graph.rows[1]
         card = {
             "name": folder.name,
             "version": version,
@@ -417,14 +421,14 @@ def export(
                 "padding": fit.PADDING,
             },
             "graph": {
-                "weights": "as it is" if as_it_is else "INT8" if calibration else "FP16",
+                "weights": "as it is" if is_onnx else "INT8" if calibration else "FP16",
                 "gaps": gaps,
                 **losses,
             },
             "thresholds": {
                 **points,
                 **limits,
-                "max_detections": min(MAX_DETECTIONS, rows_given),
+                "max_detections": min(MAX_DETECTIONS, most_rows),
                 "precision": precision,
             },
             "metrics": {"validation": metrics, "test": tested},
@@ -508,28 +512,28 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     try:
-        card = export_given(parser().parse_args())
+        card = export_as_asked(parser().parse_args())
     except (ValueError, FileNotFoundError) as error:
         sys.exit(f"export.detector: {error}")
     print(json.dumps(card, indent=2))
 
 
-def export_given(given: argparse.Namespace) -> dict:
+def export_as_asked(arguments: argparse.Namespace) -> dict:
     """What the command line asks for; raises as `load`, `read_pages` and `export`."""
-    entries.check_name(given.repository, given.name, given.version, given.replace)
-    detector = load(given.checkpoint, given.imgsz, given.fit)
-    credit = {"credits": json.loads(given.credits.read_text())} if given.credits else {}
-    kinds = read_kinds(given.pages, "validation")
+    entries.check_name(arguments.repository, arguments.name, arguments.version, arguments.replace)
+    detector = load(arguments.checkpoint, arguments.imgsz, arguments.fit)
+    credit = {"credits": json.loads(arguments.credits.read_text())} if arguments.credits else {}
+    kinds = read_kinds(arguments.pages, "validation")
     tests = {
         f"{kind}, test" if kind in kinds else kind: pages
-        for kind, pages in read_kinds(given.test, "test").items()
+        for kind, pages in read_kinds(arguments.test, "test").items()
     }
-    for folder in given.pages:
+    for folder in arguments.pages:
         held = [page for page in read_pages(folder) if page.split == "test"]
         tests |= {f"{folder.resolve().name}, test": held} if held else {}
     calibration: list[Labelled] = []
-    if given.int8:
-        for folder in given.train or given.pages:
+    if arguments.int8:
+        for folder in arguments.train or arguments.pages:
             calibration += [page for page in read_pages(folder) if page.split == "train"]
         if not calibration:
             raise ValueError("INT8: no training pages to calibrate on, --train DIR")
@@ -538,15 +542,15 @@ def export_given(given: argparse.Namespace) -> dict:
         detector,
         kinds,
         tests,
-        given.repository,
-        given.name,
-        given.version,
-        given.replace,
+        arguments.repository,
+        arguments.name,
+        arguments.version,
+        arguments.replace,
         calibration,
-        given.precision,
+        arguments.precision,
         origin={
             "data": data_of(kinds | tests, calibration) | credit,
-            "training": run_of(Path(given.checkpoint)),
+            "training": run_of(Path(arguments.checkpoint)),
             "license": detector.license,
         },
     )

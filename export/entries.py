@@ -94,13 +94,13 @@ def read_graph(version: Path, fit: Any) -> Graph:
 
 def fit_of(card: dict) -> Any:
     """How the pages of a model card are fitted; cards of before there were others say nothing."""
-    given = card["input"]
+    sizes = card["input"]
     return steps.fit.Fit(
-        given["width"],
-        given["height"],
-        given.get("fit", "letterbox"),
-        given.get("shortest", 0),
-        "float32" in given["pixels"],
+        sizes["width"],
+        sizes["height"],
+        sizes.get("fit", "letterbox"),
+        sizes.get("shortest", 0),
+        "float32" in sizes["pixels"],
     )
 
 
@@ -195,8 +195,8 @@ def ensemble_config(name: str, graph: Graph) -> ModelConfig:
             preprocess.output_map[tensor + suffix(graph.fit)] = tensor
     inference.model_name, postprocess.model_name = step_names(name)
     inference.input_map.clear()
-    for tensor, given in zip(graph.inputs, ("pixels", "letterbox"), strict=False):
-        inference.input_map[tensor] = given
+    for tensor, source in zip(graph.inputs, ("pixels", "letterbox"), strict=False):
+        inference.input_map[tensor] = source
     inference.output_map.clear()
     inference.output_map[graph.output] = "predictions"
     return config

@@ -38,12 +38,12 @@ def main() -> None:
     )
     parser.add_argument("--name", default=entries.SHIPPED, help="of the ensemble")
     parser.add_argument("--repository", type=Path, default=REPOSITORY)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     try:
-        newest, before = roll_back(given.repository, given.name)
+        newest, before = roll_back(arguments.repository, arguments.name)
     except ValueError as error:
         sys.exit(f"export.rollback: {error}")
-    print(f"{given.name}: version {newest} taken out, version {before} is the newest")
+    print(f"{arguments.name}: version {newest} taken out, version {before} is the newest")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ def verdicts(metrics: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
         if row is None:
             continue
         if name == "both":
-            alarms = sum(own["false_alarms"] for own in row.values() if isinstance(own, dict))
+            alarms = sum(cell["false_alarms"] for cell in row.values() if isinstance(cell, dict))
             value = round(alarms / row["pages"], 4)
             met = value <= target
         else:

@@ -60,23 +60,23 @@ def pools_of(kinds: Mapping[str, ClassScore]) -> dict[str, ClassScore]:
 
 def pooled(scores: Sequence[ClassScore]) -> ClassScore:
     """Several sets of documents as one, without an average precision."""
-    starts = np.cumsum([0, *(len(own.boxes_of) for own in scores)])
-    order = np.argsort(-np.concatenate([own.scores for own in scores]), kind="stable")
-    documents = [own.documents + start for own, start in zip(scores, starts, strict=False)]
+    starts = np.cumsum([0, *(len(score.boxes_of) for score in scores)])
+    order = np.argsort(-np.concatenate([score.scores for score in scores]), kind="stable")
+    documents = [score.documents + start for score, start in zip(scores, starts, strict=False)]
     return ClassScore(
         ap50=float("nan"),
         ap50_95=float("nan"),
-        scores=np.concatenate([own.scores for own in scores])[order],
-        hits=np.concatenate([own.hits for own in scores])[order],
+        scores=np.concatenate([score.scores for score in scores])[order],
+        hits=np.concatenate([score.hits for score in scores])[order],
         documents=np.concatenate(documents)[order],
-        boxes_of=np.concatenate([own.boxes_of for own in scores]),
+        boxes_of=np.concatenate([score.boxes_of for score in scores]),
     )
 
 
-def counts(own: ClassScore, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def counts(pool: ClassScore, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Hits and detections at or above each of `scores`."""
-    seen = np.searchsorted(-own.scores, -scores, side="right")
-    return np.append(0, own.hits.cumsum())[seen], seen
+    seen = np.searchsorted(-pool.scores, -scores, side="right")
+    return np.append(0, pool.hits.cumsum())[seen], seen
 
 
 def accept(kinds: Mapping[str, ClassScore], precision: float) -> Accepted:
@@ -85,8 +85,8 @@ def accept(kinds: Mapping[str, ClassScore], precision: float) -> Accepted:
     ValueError with the best precision of the worst pool, if none reaches `precision`.
     """
     pools = pools_of(kinds)
-    scores = np.unique(np.concatenate([own.scores for own in pools.values()]))[::-1]
-    hits, seen = np.swapaxes([counts(own, scores) for own in pools.values()], 0, 1)  # (pools, n)
+    scores = np.unique(np.concatenate([pool.scores for pool in pools.values()]))[::-1]
+    hits, seen = np.swapaxes([counts(pool, scores) for pool in pools.values()], 0, 1)  # (pools, n)
     lower, upper = precision_interval(hits, seen)
     measured = np.where(seen > 0, hits / np.maximum(seen, 1), 1.0)
     holds = np.logical_and.accumulate((upper >= precision).all(axis=0))
@@ -102,8 +102,8 @@ def accept(kinds: Mapping[str, ClassScore], precision: float) -> Accepted:
 def reached(pools: Mapping[str, ClassScore], threshold: float) -> dict[str, dict]:
     """Counts, precision with its interval, and recall in each pool."""
     rows = {}
-    for name, own in pools.items():
-        at = own.at(threshold)
+    for name, pool in pools.items():
+        at = pool.at(threshold)
         ends = precision_interval(at["hits"], at["hits"] + at["false_alarms"])
         rows[name] = at | {"interval": [round(float(end), 4) for end in ends]}
     return rows
@@ -120,8 +120,8 @@ def with_few_alarms(
     `scores` are those of each class by kind; `blank` have `pages` pages and no box.
     """
     raised, left = dict(points), {}
-    for name, own in scores.items():
-        alarms = np.sort(np.concatenate([own[kind].scores for kind in blank]))
+    for name, kinds in scores.items():
+        alarms = np.sort(np.concatenate([kinds[kind].scores for kind in blank]))
         left[name] = alarms[alarms >= raised[name].threshold]
     while sum(map(len, left.values())) > ALARMS * pages:
         above = {name: np.nextafter(alarms[0], 2) for name, alarms in left.items() if len(alarms)}
@@ -134,15 +134,15 @@ def with_few_alarms(
 
 def _loss(kinds: Mapping[str, ClassScore], threshold: float, higher: float) -> float:
     """The recall that a higher threshold takes."""
-    own = pooled(list(kinds.values()))
-    return float(own.at(threshold)["recall"] - own.at(higher)["recall"])
+    pool = pooled(list(kinds.values()))
+    return float(pool.at(threshold)["recall"] - pool.at(higher)["recall"])
 
 
 def review(kinds: Mapping[str, ClassScore], accepted: float) -> float:
     """The review point of one class, at most its accept point."""
-    own = pooled(list(kinds.values()))
-    scores = np.unique(own.scores)[::-1]
-    hits, seen = counts(own, scores)
+    pool = pooled(list(kinds.values()))
+    scores = np.unique(pool.scores)[::-1]
+    hits, seen = counts(pool, scores)
     gain = COST * hits - (seen - hits)
     if not len(gain):
         return accepted

@@ -29,7 +29,7 @@ class Question(BaseHTTPRequestHandler):
     keys: Keys
 
     def do_GET(self) -> None:
-        told: dict[str, str] = {}
+        headers: dict[str, str] = {}
         try:
             key = self.keys.find(self.headers.get("Authorization", ""))
         except Unknown:
@@ -38,11 +38,11 @@ class Question(BaseHTTPRequestHandler):
             status = 429
         else:
             status = 200
-            told = {"x-name": key.name, "x-may": ",".join(key.may)}
-            told |= {"x-per-minute": str(key.per_minute)} if key.per_minute else {}
-            told |= {"x-at-once": "1"} if key.at_once else {}
+            headers = {"x-name": key.name, "x-may": ",".join(key.may)}
+            headers |= {"x-per-minute": str(key.per_minute)} if key.per_minute else {}
+            headers |= {"x-at-once": "1"} if key.at_once else {}
         self.send_response(status)
-        for name, value in (told | {"Content-Length": "0"}).items():
+        for name, value in (headers | {"Content-Length": "0"}).items():
             self.send_header(name, value)
         self.end_headers()
 

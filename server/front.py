@@ -164,11 +164,11 @@ def certificates(settings: Settings) -> list[Config]:
     kind = "extensions.transport_sockets.tls.v3.Secret"
     assert settings.tls_cert
     assert settings.tls_key
-    own = {
+    pair = {
         "certificate_chain": {"inline_string": settings.tls_cert.read_text()},
         "private_key": {"inline_string": settings.tls_key.read_text()},
     }
-    found = [typed(kind, name="certificate", tls_certificate=own)]
+    found = [typed(kind, name="certificate", tls_certificate=pair)]
     if settings.tls_client_ca:
         trusted = {"trusted_ca": {"inline_string": settings.tls_client_ca.read_text()}}
         found.append(typed(kind, name="clients", validation_context=trusted))
@@ -314,9 +314,9 @@ def script(name: str, head: str = "") -> Config:
 def look(settings: Settings, ensembles: Mapping[str, str]) -> Config:
     """The filter that reads every request."""
     names = ", ".join(f"['{name}'] = '{MAY[kind]}'" for name, kind in ensembles.items())
-    shown = ", ".join(ensembles)
+    listed = ", ".join(ensembles)
     head = (
-        f"local SETTINGS = {{ ensembles = {{ {names} }}, names = '{shown}', "
+        f"local SETTINGS = {{ ensembles = {{ {names} }}, names = '{listed}', "
         f"body_max = {body_max(settings)}, in_flight = {Plan(settings.threads).in_flight} }}"
     )
     return script("look", head)

@@ -55,12 +55,12 @@ def check(
         call(url, f"/v2/models/{name}/ready", timeout_s)
         if kind not in LISTS:
             continue
-        shown = name in SHIPPED and (samples / LISTS[kind]).exists()
-        folder = samples if shown else SAMPLES
+        answered = name in SHIPPED and (samples / LISTS[kind]).exists()
+        folder = samples if answered else SAMPLES
         sample, expected = next(iter(json.loads((folder / LISTS[kind]).read_text()).items()))
         answer = infer(url, name, folder / sample, timeout_s)
         reason = malformed(kind, answer)
-        if shown and not reason:
+        if answered and not reason:
             reason = boxes_missing(answer, expected) if kind == DETECTOR else misread(
                 answer, expected
             )  # fmt: skip
@@ -172,11 +172,11 @@ def call(
 def sockets() -> list[str]:
     """tritonserver's sockets of this user's running servers. Raises NotReady if there are none."""
     folders = [path.parent for path in Path(gettempdir()).glob(f"{FOLDER}*/http.sock")]
-    if not (own := [folder for folder in folders if folder.stat().st_uid == os.getuid()]):
+    if not (owned := [folder for folder in folders if folder.stat().st_uid == os.getuid()]):
         raise NotReady(f"no server of this user has its sockets in {gettempdir()}")
-    for folder in own:
+    for folder in owned:
         call(f"unix:{folder}/admin.sock", "/ready", 5)
-    return [f"unix:{folder}/http.sock" for folder in own]
+    return [f"unix:{folder}/http.sock" for folder in owned]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

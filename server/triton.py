@@ -238,9 +238,9 @@ def command_line(settings: Settings, backends: Path, prefix: str, private: bool)
 def environment(found: Wheel | Installed, settings: Settings) -> dict[str, str]:
     """What tritonserver and the stubs it starts need, over this process's own variables."""
     paths = [*map(str, found.library_path), os.environ.get("LD_LIBRARY_PATH", "")]
-    own = {name: value for name, value in os.environ.items() if name not in CLIENTS}
+    inherited = {name: value for name, value in os.environ.items() if name not in CLIENTS}
     return {
-        **own,
+        **inherited,
         "PATH": f"{Path(sys.prefix) / 'bin'}:{os.environ.get('PATH', '')}",  # the stubs' Python
         "LD_LIBRARY_PATH": ":".join(filter(None, paths)),
         "COUNTERSIGN_MAX_IMAGE_BYTES": str(settings.max_image_bytes),

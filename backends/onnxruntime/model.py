@@ -36,11 +36,11 @@ TYPES = {  # of ONNX, where they are not named like NumPy's
 
 def numbers(parameters: dict[str, str]) -> dict[str, int]:
     """The whole numbers among config.pbtxt's parameters. Raises ValueError for one that is none."""
-    given = {key: parameters[key] for key in NUMBERS if key in parameters}
-    for key, value in given.items():
+    texts = {key: parameters[key] for key in NUMBERS if key in parameters}
+    for key, value in texts.items():
         if not value.isdigit():
             raise ValueError(f"expected the parameter '{key}' to be a whole number, got {value}")
-    return {key: int(value) for key, value in given.items()}
+    return {key: int(value) for key, value in texts.items()}
 
 
 def providers(config: dict, threads: int) -> list[tuple[str, dict[str, str]]]:
@@ -80,12 +80,12 @@ def check(session, config: dict) -> None:
                     f"unable to load model '{config['name']}', unexpected inference {kind} "
                     f"'{io['name']}', allowed {kind}s are: {', '.join(sorted(by_name))}"
                 )
-            own = TYPES.get(port.type, port.type.removeprefix("tensor(").removesuffix(")"))
-            asked = np.dtype(pb_utils.triton_string_to_numpy(io["data_type"])).name
-            if own != asked:
+            graph_type = TYPES.get(port.type, port.type.removeprefix("tensor(").removesuffix(")"))
+            config_type = np.dtype(pb_utils.triton_string_to_numpy(io["data_type"])).name
+            if graph_type != config_type:
                 raise ValueError(
                     f"unable to load model '{config['name']}', tensor '{io['name']}': the graph "
-                    f"has {own}, config.pbtxt {asked}"
+                    f"has {graph_type}, config.pbtxt {config_type}"
                 )
             dims = [int(size) for size in io.get("reshape", {}).get("shape", io["dims"])]
             dims = [-1, *dims] if config["max_batch_size"] else dims
@@ -105,15 +105,15 @@ def load(model_dir: Path, version: str, config: dict):
     if onnxruntime is None:
         raise ValueError("ONNX Runtime is not installed: pip install onnxruntime-openvino")
     parameters = {k: v["string_value"] for k, v in config.get("parameters", {}).items()}
-    given = numbers(parameters)
-    threads = given.get("intra_op_thread_count", int(os.environ.get("COUNTERSIGN_THREADS", "0")))
+    texts = numbers(parameters)
+    threads = texts.get("intra_op_thread_count", int(os.environ.get("COUNTERSIGN_THREADS", "0")))
     path = model_dir / version / (config["default_model_filename"] or "model.onnx")
     if not path.exists():
         raise ValueError(f"unable to find '{path}' for model '{config['name']}'")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.inter_op_num_threads = given.get("inter_op_thread_count", 0)
-    if given.get("execution_mode"):
+    options.inter_op_num_threads = texts.get("inter_op_thread_count", 0)
+    if texts.get("execution_mode"):
         options.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL
     chosen = providers(config, threads)
     try:

@@ -167,8 +167,8 @@ def load(
         graph = fit(graph, config, parameters.get("RESHAPE_IO_LAYERS", "").upper() == "YES")
         shared = settings | {"PERFORMANCE_HINT": "THROUGHPUT"}
         planned = settings.keys() & {"PERFORMANCE_HINT", "NUM_STREAMS"}
-        again = None if planned else partial(core.compile_model, graph, "CPU", shared)
-        return core.compile_model(graph, "CPU", settings), again
+        compile_shared = None if planned else partial(core.compile_model, graph, "CPU", shared)
+        return core.compile_model(graph, "CPU", settings), compile_shared
     except RuntimeError as error:  # OpenVINO's own
         raise ValueError(f"unable to load '{path}': {error}") from error
 
@@ -198,7 +198,7 @@ class TritonPythonModel:
     def initialize(self, args):
         config = json.loads(args["model_config"])
         try:
-            compiled, again = load(
+            compiled, compile_shared = load(
                 Path(args["model_repository"]),
                 args["model_version"],
                 config,
@@ -212,7 +212,7 @@ class TritonPythonModel:
         padding = config.get("parameters", {}).get("ENABLE_BATCH_PADDING", {})
         self.pads = padding.get("string_value", "").upper() == "YES"
         self.alone = self.together = Runner(compiled)
-        self.again, self.preparing = again, None
+        self.compile_shared, self.preparing = compile_shared, None
         self.under_way = 0  # requests
         self.counting = Lock()
 
@@ -224,14 +224,14 @@ class TritonPythonModel:
 
     def shared(self) -> Runner:
         """For requests that come together: the only runner until the other is compiled."""
-        if self.again:
-            self.preparing = Thread(target=self.prepare, args=[self.again])
+        if self.compile_shared:
+            self.preparing = Thread(target=self.prepare, args=[self.compile_shared])
             self.preparing.start()
-            self.again = None
+            self.compile_shared = None
         return self.together
 
-    def prepare(self, again: Compile) -> None:
-        self.together = Runner(again())
+    def prepare(self, compile_shared: Compile) -> None:
+        self.together = Runner(compile_shared())
 
     def count(self, change: int) -> int:
         """How many requests are under way after one more or less."""

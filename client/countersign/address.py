@@ -83,14 +83,14 @@ def address(
     if (":" in host and "[" not in rest) or re.search(r"\s", host):
         raise ValueError(f"{expected}; an IPv6 address stands in brackets")
     netloc = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    shown = {name.lower(): value for name, value in (headers or {}).items()}
-    for name, value in shown.items():
+    sent = {name.lower(): value for name, value in (headers or {}).items()}
+    for name, value in sent.items():
         if not HEADER_NAME.fullmatch(name) or not PRINTABLE.fullmatch(value):
             raise ValueError(f"headers: {name!r}, expected a name and printable ASCII characters")
     secret = key_of(key)
     if secret is not None:
-        shown.setdefault("authorization", f"Bearer {secret}")
-    return Address(named, netloc, tls or (Tls() if encrypted else None), shown)
+        sent.setdefault("authorization", f"Bearer {secret}")
+    return Address(named, netloc, tls or (Tls() if encrypted else None), sent)
 
 
 def key_of(key: str | None) -> str | None:

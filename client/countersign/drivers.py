@@ -149,14 +149,14 @@ def in_order(
 ) -> Generator[Answer | CountersignError, None, None]:
     """What each call of `batch` gives or raises, in order, from as many threads as it says."""
 
-    def kept(item: Item) -> Answer | CountersignError:
+    def outcome(item: Item) -> Answer | CountersignError:
         try:
             return run(batch.call(item), connection)
         except CountersignError as error:
             return without_frames(error)
 
     pool = ThreadPoolExecutor(batch.concurrency)
-    turns: Turns[Item, Answer, Future] = Turns(batch, lambda item: pool.submit(kept, item))
+    turns: Turns[Item, Answer, Future] = Turns(batch, lambda item: pool.submit(outcome, item))
     try:
         while turn := turns.next():
             item, call = turn
@@ -173,7 +173,7 @@ async def in_order_async(
     """As `in_order`, from tasks."""
     limit = asyncio.Semaphore(batch.concurrency)
 
-    async def kept(item: Item) -> Answer | CountersignError:
+    async def outcome(item: Item) -> Answer | CountersignError:
         async with limit:
             try:
                 return await run_async(batch.call(item), connection)
@@ -181,7 +181,7 @@ async def in_order_async(
                 return without_frames(error)
 
     turns: Turns[Item, Answer, asyncio.Task] = Turns(
-        batch, lambda item: asyncio.create_task(kept(item))
+        batch, lambda item: asyncio.create_task(outcome(item))
     )
     try:
         while turn := turns.next():

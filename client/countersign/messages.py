@@ -153,9 +153,9 @@ def to_reading(reply: Reply, min_confidence: float | None = None) -> Reading:
     uncertain.
     """
     confidence = float(_output(reply, "confidence")[0])
-    told, bar = reply.as_numpy("certain"), reply.as_numpy("threshold")
-    certain = None if told is None else bool(told[0])
-    threshold = None if bar is None else float(bar[0])
+    certain_output, threshold_output = reply.as_numpy("certain"), reply.as_numpy("threshold")
+    certain = None if certain_output is None else bool(certain_output[0])
+    threshold = None if threshold_output is None else float(threshold_output[0])
     if min_confidence is not None:
         rejected = certain is False and threshold is not None and confidence >= threshold
         threshold = _number("min_confidence", min_confidence)

@@ -159,7 +159,7 @@ def test_an_inference_that_fails_is_answered_and_so_are_the_others(ask):
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(answer, range(32), timeout=60))
     assert answers[::2] == ["[[2.0, 2.0, 2.0]]"] * 16
-    assert all("mismatch" in said or "broadcast" in said.lower() for said in answers[1::2])
+    assert all("mismatch" in reason or "broadcast" in reason.lower() for reason in answers[1::2])
 
 
 def test_a_stop_answers_the_requests_under_way(tmp_path):
@@ -292,8 +292,8 @@ def test_a_request_alone_gets_all_threads_and_several_a_stream_each(backend, tmp
         "input": [{"name": "x", "data_type": "TYPE_FP32", "dims": ["1", "3"]}],
         "output": [{"name": "y", "data_type": "TYPE_FP32", "dims": ["1", "3"]}],
     }
-    alone, again = backend.load(folder.parent, "1", asked, "unplanned_0_0")
-    for compiled, streams in ((alone, 1), (again(), 2)):
+    alone, compile_shared = backend.load(folder.parent, "1", asked, "unplanned_0_0")
+    for compiled, streams in ((alone, 1), (compile_shared(), 2)):
         assert compiled.get_property("NUM_STREAMS") == streams
         assert compiled.get_property("INFERENCE_NUM_THREADS") == 2
     planned = asked | {"parameters": {"NUM_STREAMS": {"string_value": "1"}}}

@@ -59,16 +59,16 @@ def test_the_url_may_come_from_the_environment(monkeypatch):
 
 
 def test_a_key_is_the_callers_then_the_environments_then_the_files(monkeypatch, tmp_path):
-    def shown(key=None):
+    def authorization(key=None):
         return address("host", key=key).headers.get("authorization")
 
-    assert shown() is None
+    assert authorization() is None
     (tmp_path / "key").write_text("from-file\n")
     monkeypatch.setenv("COUNTERSIGN_KEY_FILE", str(tmp_path / "key"))
-    assert shown() == "Bearer from-file"
+    assert authorization() == "Bearer from-file"
     monkeypatch.setenv("COUNTERSIGN_KEY", "from-variable")
-    assert shown() == "Bearer from-variable"
-    assert shown("given") == "Bearer given"
+    assert authorization() == "Bearer from-variable"
+    assert authorization("given") == "Bearer given"
 
 
 @pytest.mark.parametrize("key", ["", " ", "two words", "line\nbreak", "clé", "nul\0"])

@@ -285,10 +285,10 @@ def test_refused_images_are_not_kept(fake, tmp_path):
             errors.append(raised.value)
         fake.asked.clear()
         gc.collect()
-        kept, _ = tracemalloc.get_traced_memory()
+        held_bytes, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     assert {type(error) for error in errors} == {Refused}
-    assert kept < 2 * 2**22
+    assert held_bytes < 2 * 2**22
 
 
 def test_many_answers_keep_the_order_and_lose_no_error(fake, ask, tmp_path):

@@ -70,8 +70,8 @@ def test_models_are_those_of_the_repository_with_its_operating_points(server, cl
     for name in ("captcha", "document"):
         text = (READER.parent / f"{name}_postprocess" / "config.pbtxt").read_text()
         configs[name] = text_format.Parse(text, ModelConfig()).parameters
-    told = configs["captcha"]["min_confidence"].string_value
-    assert models["captcha_reader"].confidence == float(told)
+    threshold = configs["captcha"]["min_confidence"].string_value
+    assert models["captcha_reader"].confidence == float(threshold)
     assert models["document_detector"].confidence == {
         name: float(configs["document"][f"confidence_{name}"].string_value)
         for name in ("signature", "stamp")

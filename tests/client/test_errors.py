@@ -97,7 +97,7 @@ def test_an_error_that_is_kept_holds_nothing_of_the_call():
     try:
         failing()
     except Unavailable as error:
-        kept = without_frames(error)
+        bare = without_frames(error)
     gc.collect()
-    assert str(kept.__cause__) == "cut"
+    assert str(bare.__cause__) == "cut"
     assert not [one for one in gc.get_objects() if isinstance(one, Upload)]

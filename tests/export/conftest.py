@@ -79,10 +79,10 @@ def calibrate(model: nn.Module, scorers: list[nn.Module], mean: float) -> None:
         layer.bias.data = mean - rows.mean(0) / deviation
 
 
-def save_ultralytics(path: Path, kind: str, names=CLASSES, **said) -> Path:
+def save_ultralytics(path: Path, kind: str, names=CLASSES, **training) -> Path:
     """A checkpoint of `kind`: the name of an ultralytics yaml, or rtdetr.
 
-    `said` is what it says of its training: imgsz, 128 px without, and fit.
+    `training` is what it says of that: imgsz, 128 px without, and fit.
     """
     torch.manual_seed(0)
     if kind == "rtdetr":
@@ -108,7 +108,7 @@ def save_ultralytics(path: Path, kind: str, names=CLASSES, **said) -> Path:
     # low where a head chooses 300 boxes: it would cut among as likely ones
     calibrate(model, scorers, -3 if hasattr(head, "one2one_cv3") else -1)
     model.names = dict(enumerate(names))
-    torch.save({"model": model, "train_args": {"imgsz": 128} | said}, path)
+    torch.save({"model": model, "train_args": {"imgsz": 128} | training}, path)
     return path
 
 
@@ -139,12 +139,14 @@ def save_transformers(folder: Path, kind: str) -> Path:
     return folder
 
 
-def save_onnx(path: Path, kind: str, height: int = 128, width: int = 128, **said: str) -> Path:
-    """The graph of a checkpoint as ultralytics' own export writes it; `said` beside its names."""
+def save_onnx(
+    path: Path, kind: str, height: int = 128, width: int = 128, **properties: str
+) -> Path:
+    """The graph of a checkpoint as ultralytics' own export writes it, with `properties`."""
     checkpoint = save_ultralytics(path.with_suffix(".pt"), kind)
     model = torch.load(checkpoint, weights_only=False)["model"]
     head = model.model[-1]
-    head.end2end = "end2end" in said
+    head.end2end = "end2end" in properties
     model.fuse(verbose=False).eval()
     head.export, head.format, head.dynamic = True, "onnx", False
     example = torch.zeros(1, 3, height, width)
@@ -154,8 +156,8 @@ def save_onnx(path: Path, kind: str, height: int = 128, width: int = 128, **said
             model, (example,), path, dynamo=False, input_names=["images"], output_names=["output0"]
         )
     graph = onnx.load(path)
-    properties = {"task": "detect", "names": str(model.names), "imgsz": str([height, width])}
-    onnx.helper.set_model_props(graph, properties | said)
+    known = {"task": "detect", "names": str(model.names), "imgsz": str([height, width])}
+    onnx.helper.set_model_props(graph, known | properties)
     onnx.save(graph, path)
     return path
 

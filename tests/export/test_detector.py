@@ -200,11 +200,11 @@ def test_a_gap_over_its_limit_is_refused(off):
 def scores(ap50: float, found: str) -> dict[str, ClassScore]:
     """Both classes alike: a document for each sign, + where its one box is found."""
     hits = np.flatnonzero([one == "+" for one in found])
-    own = ClassScore(
+    of_class = ClassScore(
         ap50, ap50, np.linspace(0.9, 0.8, len(hits)), np.ones(len(hits), bool), hits,
         np.ones(len(found), np.int64),
     )  # fmt: skip
-    return dict.fromkeys(CLASSES, own)
+    return dict.fromkeys(CLASSES, of_class)
 
 
 FULL = scores(0.9, "+" * 90 + "-" * 10)
@@ -252,7 +252,7 @@ def test_int8_is_calibrated_on_training_pages_and_on_no_others(pages, tmp_path, 
     (tmp_path / "labels.json").write_text(json.dumps(labels))
     command = f"{checkpoint} --pages {tmp_path} --int8 --repository {tmp_path / 'repository'}"
     with pytest.raises(ValueError, match="INT8: no training pages to calibrate on, --train DIR"):
-        detector.export_given(detector.parser().parse_args(command.split()))
+        detector.export_as_asked(detector.parser().parse_args(command.split()))
 
 
 def test_the_card_says_how_a_checkpoint_was_trained_where_its_run_does(tmp_path):

@@ -70,11 +70,14 @@ def pages(tmp_path_factory) -> list[Labelled]:
 def sources(saved, tmp_path_factory) -> dict[str, Path]:
     """Name of each detector -> its checkpoint."""
     folder = tmp_path_factory.mktemp("checkpoints")
-    made = {kind: saved(folder / f"{kind}.pt", kind, **said) for kind, said in ULTRALYTICS.items()}
+    made = {
+        kind: saved(folder / f"{kind}.pt", kind, **properties)
+        for kind, properties in ULTRALYTICS.items()
+    }
     made |= {kind: saved(folder / kind, kind) for kind in DETRS}
     for name, kind in ONNX.items():
-        said = {"end2end": "True"} if kind in CHOOSERS else {"width": 160}
-        made[name] = saved(folder / f"{name}.onnx", kind, **said)
+        properties = {"end2end": "True"} if kind in CHOOSERS else {"width": 160}
+        made[name] = saved(folder / f"{name}.onnx", kind, **properties)
     return made
 
 
@@ -246,9 +249,9 @@ def test_one_preprocess_serves_all_and_postprocess_has_the_code_of_the_shipped_o
     names = [*ULTRALYTICS, *DETRS, *ONNX]
     assert steps == sorted(["document_preprocess", *(f"{name}_postprocess" for name in names)])
     for name in names:
-        own, shipped = repository / f"{name}_postprocess", SHIPPED / "document_postprocess"
+        copy, shipped = repository / f"{name}_postprocess", SHIPPED / "document_postprocess"
         for file in ("model.py", "heads.py"):
-            assert (own / "1" / file).read_bytes() == (shipped / "1" / file).read_bytes()
+            assert (copy / "1" / file).read_bytes() == (shipped / "1" / file).read_bytes()
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def test_the_interval_is_that_of_the_tables():
 def test_small_kinds_are_pooled_the_smallest_first():
     kinds = {"a": listed("+", 131), "b": listed("+-", 69), "c": listed("-", 45), "d": listed("", 0)}
     pools = pools_of(kinds)
-    assert {name: own.boxes for name, own in pools.items()} == {"a": 131, "b + c + d": 114}
+    assert {name: kind.boxes for name, kind in pools.items()} == {"a": 131, "b + c + d": 114}
     assert pools["b + c + d"].hits.tolist() == [True, False, False]
     assert list(pools_of({"a": listed("+", 3), "b": listed("", 2)})) == ["a + b"]
     assert list(pools_of({"few": listed("+", 1)})) == ["few"]
@@ -92,9 +92,9 @@ def test_pages_without_marks_raise_the_score_of_the_class_that_loses_least():
 
 def test_review_goes_down_while_a_mark_costs_at_most_ten_alarms():
     """Two hits, ten alarms for the third and eleven for the fourth."""
-    own = listed("++" + "-" * 10 + "+" + "-" * 11 + "+", 4)
-    assert review({"a": own}, 0.99) == pytest.approx(0.978, abs=1e-4)
-    assert review({"a": own}, 0.5) == 0.5
+    kind = listed("++" + "-" * 10 + "+" + "-" * 11 + "+", 4)
+    assert review({"a": kind}, 0.99) == pytest.approx(0.978, abs=1e-4)
+    assert review({"a": kind}, 0.5) == 0.5
     assert review({"a": listed("", 3)}, 0.7) == 0.7
 
 
@@ -104,8 +104,8 @@ def test_a_threshold_is_never_rounded_down():
 
 
 def test_targets_are_met_or_not_as_the_figures_say():
-    own = {"false_alarms": 1, "ap50": 0.93, "precision": None, "recall": 0.9}
-    row = {"pages": 60, "documents": 60, "signature": own, "stamp": own | {"false_alarms": 0}}
+    kind = {"false_alarms": 1, "ap50": 0.93, "precision": None, "recall": 0.9}
+    row = {"pages": 60, "documents": 60, "signature": kind, "stamp": kind | {"false_alarms": 0}}
     rows = {
         (row["kind"], row["class"], row["figure"]): (row["reached"], row["met"])
         for row in verdicts({"letters": row, "no_marks": row, "all": row})

@@ -112,9 +112,9 @@ def test_scores_come_best_first_and_one_for_each_box(client, image):
 
 def test_review_asks_for_what_its_thresholds_in_the_config_would(client, samples, sample_pages):
     config = (ROOT / "model_repository" / "document_postprocess" / "config.pbtxt").read_text()
-    own = text_format.Parse(config, ModelConfig()).parameters
+    parameters = text_format.Parse(config, ModelConfig()).parameters
     accept, review = (
-        {name: float(own[f"{point}_{name}"].string_value) for name in ("signature", "stamp")}
+        {name: float(parameters[f"{point}_{name}"].string_value) for name in ("signature", "stamp")}
         for point in ("confidence", "review")
     )
     for name in sample_pages:

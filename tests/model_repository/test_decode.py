@@ -254,15 +254,15 @@ def test_a_mode_is_read_as_pillow_reads_it(decode, mode, format):
     if "A" in mode:
         image.putalpha(Image.fromarray(np.ascontiguousarray(GREY[:, ::-1])))
     file = file_of(image, format, **({"lossless": True} if format == "WEBP" else {}))
-    again = Image.open(io.BytesIO(file))
-    if again.has_transparency_data:
-        paper = Image.new("RGBA", again.size, "white")
-        again = Image.alpha_composite(paper, again.convert("RGBA"))
-    right = np.asarray(again.convert("RGB")).astype(int)
+    reread = Image.open(io.BytesIO(file))
+    if reread.has_transparency_data:
+        paper = Image.new("RGBA", reread.size, "white")
+        reread = Image.alpha_composite(paper, reread.convert("RGBA"))
+    right = np.asarray(reread.convert("RGB")).astype(int)
     pixels = decode(file)
     pixels = pixels if pixels.ndim == 3 else np.dstack([pixels] * 3)
     np.testing.assert_allclose(pixels, right, atol=2)
-    np.testing.assert_allclose(decode(file, grey=True), again.convert("L"), atol=2)
+    np.testing.assert_allclose(decode(file, grey=True), reread.convert("L"), atol=2)
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP", "BMP"])
@@ -331,13 +331,13 @@ def test_a_jpeg_in_which_bytes_changed_is_refused(decode):
         decode(file[:at] + b"\x55" * 20 + file[at + 20 :])
 
 
-@pytest.mark.parametrize("kept", [1, 3, 9])
-def test_a_progressive_jpeg_cut_between_two_scans_is_refused(decode, kept):
+@pytest.mark.parametrize("scans_left", [1, 3, 9])
+def test_a_progressive_jpeg_cut_between_two_scans_is_refused(decode, scans_left):
     file = file_of(PAGE, "JPEG", progressive=True)
     scans = [found.start() for found in re.finditer(b"\xff\xda", file)]
     assert len(scans) == 10
     with pytest.raises(ValueError, match=r"JPEG, cut short: \d+ of 192 coefficients are in no"):
-        decode(file[: scans[kept]] + b"\xff\xd9")
+        decode(file[: scans[scans_left]] + b"\xff\xd9")
 
 
 @pytest.mark.parametrize("tiles", [{}, {"tile": (64, 64)}])
@@ -501,9 +501,9 @@ def test_a_damaged_file_is_refused_with_format_and_reason(decode, bad):
     file, reason = DAMAGED[bad]
     with pytest.raises(ValueError, match=f"^image: {len(file)} bytes of {reason}") as refused:
         decode(file)
-    said = str(refused.value)
-    assert len(said) < 200
-    assert not said.endswith(", ")
+    reason_given = str(refused.value)
+    assert len(reason_given) < 200
+    assert not reason_given.endswith(", ")
 
 
 def png_of(width: int, height: int, depth: int, colour: int, filter: int = 0) -> bytes:

@@ -179,9 +179,9 @@ def test_a_bad_image_is_refused_with_the_reason_and_the_next_is_answered(
         with pytest.raises(InferenceServerException) as refused:
             ask(image, ensemble)
         assert refused.value.status() == "StatusCode.INVALID_ARGUMENT"
-        said = refused.value.message()
-        assert said.startswith(f"in ensemble '{ensemble}', image: ")
-        assert reason in said
+        message = refused.value.message()
+        assert message.startswith(f"in ensemble '{ensemble}', image: ")
+        assert reason in message
     assert_finds(ask(file_of(page, "JPEG")), truth)
     assert ask(captcha, "captcha_reader")["text"].item().decode() == next(
         iter(sample_captchas.values())

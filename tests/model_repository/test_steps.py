@@ -186,8 +186,8 @@ def test_nms_keeps_what_torchvision_keeps(postprocess, seed, iou):
     found = postprocess.heads.grid(predictions_of(xyxy, scores), limits)
 
     best, class_ids = torch.tensor(scores).max(1)
-    kept = torch.nonzero(best >= torch.tensor([0.3001, 0.6001])[class_ids])[:, 0]
-    order = kept[batched_nms(torch.tensor(xyxy)[kept], best[kept], class_ids[kept], iou)]
+    passed = torch.nonzero(best >= torch.tensor([0.3001, 0.6001])[class_ids])[:, 0]
+    order = passed[batched_nms(torch.tensor(xyxy)[passed], best[passed], class_ids[passed], iou)]
     np.testing.assert_allclose(found[0], xyxy[order], atol=1e-3)
     np.testing.assert_allclose(found[1], best[order], atol=1e-6)
     np.testing.assert_array_equal(found[2], class_ids[order])

@@ -36,9 +36,9 @@ def test_the_configuration_is_one_that_envoy_takes(settings, tmp_path):
     path = tmp_path / "front.json"
     path.write_text(json.dumps(configuration(settings, ENSEMBLES)))
     command = [find_envoy(), "--mode", "validate", "--log-level", "warning", "-c", path]
-    told = subprocess.run(command, capture_output=True, text=True)
-    assert told.returncode == 0, told.stderr
-    assert told.stderr == ""  # nor has it a warning
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""  # nor has it a warning
 
 
 def test_a_body_holds_the_largest_image_as_text():

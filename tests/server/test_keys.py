@@ -34,10 +34,10 @@ def test_scrypt_is_that_of_the_rfc():
     """RFC 7914, section 12, with other numbers, by OpenSSL's own command."""
     command = ["openssl", "kdf", "-keylen", "32", "-kdfopt", "pass:secret", "-kdfopt", "hexsalt:00"]
     numbers = ["-kdfopt", "n:16384", "-kdfopt", "r:8", "-kdfopt", "p:1", "SCRYPT"]
-    told = subprocess.run([*command, *numbers], capture_output=True, text=True)
-    if told.returncode:
+    done = subprocess.run([*command, *numbers], capture_output=True, text=True)
+    if done.returncode:
         pytest.skip("no openssl command with scrypt")
-    assert hashed("secret", "00") == told.stdout.strip().replace(":", "").lower()
+    assert hashed("secret", "00") == done.stdout.strip().replace(":", "").lower()
 
 
 def test_a_key_is_found_and_stands_nowhere(file, capsys):
@@ -74,7 +74,7 @@ def test_guesses_are_soon_not_looked_at_and_the_known_key_goes_on(file, capsys):
 
 
 def test_a_key_that_was_taken_back_is_unknown(file, capsys):
-    key, kept = add(file, capsys, "bank"), add(file, capsys, "other")
+    key, other = add(file, capsys, "bank"), add(file, capsys, "other")
     keys = Keys(file)
     keys.find(f"Bearer {key}")
     assert main(["--file", str(file), "remove", "bank"]) == 0
@@ -82,11 +82,11 @@ def test_a_key_that_was_taken_back_is_unknown(file, capsys):
     keys.reload()
     with pytest.raises(Unknown):
         keys.find(f"Bearer {key}")
-    assert keys.find(f"Bearer {kept}").name == "other"
+    assert keys.find(f"Bearer {other}").name == "other"
 
 
 @pytest.mark.parametrize(
-    ("argv", "told"),
+    ("argv", "reason"),
     [
         (["add", "a b"], "name 'a b': expected up to 64 letters"),
         (["add", "bank", "--may", "write"], "--may: 'write', expected some of detect, read, log"),
@@ -94,9 +94,9 @@ def test_a_key_that_was_taken_back_is_unknown(file, capsys):
         (["remove", "bank"], "No such file"),
     ],
 )
-def test_what_is_no_key_is_told(argv, told, file, capsys):
+def test_what_is_no_key_is_told(argv, reason, file, capsys):
     assert main(["--file", str(file), *argv]) == 1
-    assert told in capsys.readouterr().err
+    assert reason in capsys.readouterr().err
 
 
 def test_a_name_has_one_key(file, capsys):
@@ -127,13 +127,13 @@ def test_without_keys_other_machines_are_kept_out_unless_meant(file):
 
 def test_the_command_runs_from_any_folder(tmp_path):
     command = [ROOT / "server" / "countersign-keys", "--file", "k.json", "add", "bank"]
-    told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert told.returncode == 0, told.stderr
-    assert Keys(tmp_path / "k.json").find(f"Bearer {told.stdout.strip()}").name == "bank"
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert Keys(tmp_path / "k.json").find(f"Bearer {done.stdout.strip()}").name == "bank"
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "reason"),
     [
         ({"tls_cert": "cert.pem"}, "--tls-cert and --tls-key: one without the other"),
         ({"tls_client_ca": "ca.pem"}, "--tls-client-ca: needs --tls-cert"),
@@ -141,10 +141,10 @@ def test_the_command_runs_from_any_folder(tmp_path):
         ({"tls_cert": "keys.json", "tls_key": "keys.json"}, "--tls-cert .*keys.json"),
     ],
 )
-def test_files_that_are_no_certificates_are_named(settings, told, tmp_path):
+def test_files_that_are_no_certificates_are_named(settings, reason, tmp_path):
     (tmp_path / "keys.json").write_text("[]")
     paths = {name: tmp_path / path for name, path in settings.items()}
-    with pytest.raises(ServerError, match=told):
+    with pytest.raises(ServerError, match=reason):
         Server(Settings(**paths, **ANY_PORTS)).start()
 
 
@@ -156,8 +156,8 @@ class Guarded:
         self.authority = trustme.CA()
         self.authority.cert_pem.write_to_path(folder / "ca.pem")
         self.renew()
-        own = self.authority.issue_cert("client@example.com")
-        own.private_key_and_cert_chain_pem.write_to_path(folder / "client.pem")
+        issued = self.authority.issue_cert("client@example.com")
+        issued.private_key_and_cert_chain_pem.write_to_path(folder / "client.pem")
         self.settings = Settings(
             repository=repository,
             keys=self.file,
@@ -197,8 +197,8 @@ def keys(guarded) -> dict[str, str]:
         ("lonely", "--at-once", "1"),
     ):
         command = [ROOT / "server" / "countersign-keys", "--file", guarded.file, "add", name]
-        told = subprocess.run([*command, *options], capture_output=True, text=True, check=True)
-        made[name] = told.stdout.strip()
+        done = subprocess.run([*command, *options], capture_output=True, text=True, check=True)
+        made[name] = done.stdout.strip()
     return made
 
 
@@ -219,14 +219,14 @@ def test_a_known_client_with_a_key_gets_its_answer(protocol, guarded, closed, ke
 
 @both
 def test_no_key_or_one_that_may_not_is_denied(protocol, guarded, closed, keys, samples):
-    for key, told in (
+    for key, reason in (
         ("", "authorization: missing"),
         (keys["all"][:-4] + "AAAA", "authorization: unknown key"),
         (keys["detector"], "key detector may not read"),
     ):
         with (
             guarded.client(closed, protocol, key) as client,
-            pytest.raises(Denied, match=told),
+            pytest.raises(Denied, match=reason),
         ):
             client.read(samples / "captcha_plain.png")
 
@@ -268,15 +268,15 @@ def test_keys_and_certificates_are_read_again_when_they_change(guarded, closed, 
     assert not same
     with guarded.client(closed, "grpc", keys["all"]) as client:
         assert client.read(samples / "captcha_plain.png").text == "265649"
-    told = "may not read"  # which is remembered for seconds
-    while "may not read" in told and time.monotonic() < deadline:
+    reason = "may not read"  # which is remembered for seconds
+    while "may not read" in reason and time.monotonic() < deadline:
         with (
             guarded.client(closed, "grpc", keys["detector"]) as client,
             pytest.raises(Denied) as denied,
         ):
             client.read(samples / "captcha_plain.png")
-        told = str(denied.value)
-    assert "unknown key" in told
+        reason = str(denied.value)
+    assert "unknown key" in reason
 
 
 def certificate(server: Server) -> str:

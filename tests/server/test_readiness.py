@@ -47,7 +47,7 @@ ANSWER = {"boxes": [0.0, 1.0, 2.0, 3.0], "scores": [0.5], "labels": ["seal"]}
 
 
 @pytest.mark.parametrize(
-    ("name", "answer", "told"),
+    ("name", "answer", "reason"),
     [
         ("published", ANSWER, ""),  # has classes of its own, and needs no sample
         ("published", {"boxes": [], "scores": [], "labels": []}, ""),
@@ -56,7 +56,7 @@ ANSWER = {"boxes": [0.0, 1.0, 2.0, 3.0], "scores": [0.5], "labels": ["seal"]}
         ("document_detector", ANSWER, "no stamp found at"),
     ],
 )
-def test_a_detector_of_another_name_may_find_what_it_likes(name, answer, told, tmp_path):
+def test_a_detector_of_another_name_may_find_what_it_likes(name, answer, reason, tmp_path):
     """Asked on a stand-in, which answers every request alike."""
     (tmp_path / name).mkdir()
     config = (ROOT / "model_repository" / "document_detector" / "config.pbtxt").read_text()
@@ -78,7 +78,7 @@ def test_a_detector_of_another_name_may_find_what_it_likes(name, answer, told, t
 
     with HTTPServer(("127.0.0.1", 0), Stub) as stub:
         Thread(target=stub.serve_forever, daemon=True).start()
-        expected = pytest.raises(Wrong, match=told) if told else nullcontext()
+        expected = pytest.raises(Wrong, match=reason) if reason else nullcontext()
         try:
             with expected:
                 check(f"127.0.0.1:{stub.server_port}", tmp_path)

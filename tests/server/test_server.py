@@ -27,15 +27,15 @@ ANY_PORTS = {"http_port": 0, "grpc_port": 0, "metrics_port": 0}
 
 
 def test_few_file_descriptors_are_told_with_the_limit():
-    told = subprocess.run(
+    started = subprocess.run(
         ["bash", "-c", f"ulimit -n 256; exec {sys.executable} -m server --http-port 0"],
         cwd=ROOT,
         capture_output=True,
         text=True,
     )
-    assert told.returncode == 1
+    assert started.returncode == 1
     assert re.fullmatch(
-        r"countersign server: file descriptors: 256, at least 1024 are needed; .*\n", told.stderr
+        r"countersign server: file descriptors: 256, at least 1024 are needed; .*\n", started.stderr
     )
 
 

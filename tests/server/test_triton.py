@@ -33,8 +33,8 @@ def test_pages_are_decoded_in_half_as_many_processes_as_cores(samples, sample_pa
     with Triton(settings) as triton, Client(triton.grpc_url) as client:
         steps = processes_of(triton.pid)
         assert sum("document_preprocess" in args for args in steps) == 3
-        name, shown = next(iter(sample_pages.items()))
-        assert len(client.detect((samples / name).read_bytes()).labels) == len(shown["boxes"])
+        name, expected = next(iter(sample_pages.items()))
+        assert len(client.detect((samples / name).read_bytes()).labels) == len(expected["boxes"])
 
 
 def test_a_taken_port_is_named_with_the_option_that_chooses_another(captcha_repository):

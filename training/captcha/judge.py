@@ -29,7 +29,7 @@ CHANNELS = 48
 BATCH = 128
 LEARNING_RATE = 3e-3  # the peak of one cycle
 STRENGTH = (2, 0.025, 0.05)  # degrees, shares: what screenshots do, as in export
-KEPT = 0.998  # of CAPTCHAs that it did not learn from: `least` is so low that they pass
+PASSED = 0.998  # of CAPTCHAs that it did not learn from: `least` is so low that they pass
 
 
 def grey(rgb: np.ndarray) -> np.ndarray:
@@ -98,14 +98,14 @@ def train(
 
 @torch.no_grad()
 def set_least(judged: CaptchaReader, pixels: np.ndarray, seed: int = 0) -> None:
-    """Let KEPT of these CAPTCHAs and of their changed views pass; pixels (N, 50, 200) uint8, none
+    """Let PASSED of these CAPTCHAs and of their changed views pass; pixels (N, 50, 200) uint8, none
     of which the judge learnt from, as it is surer of those.
     """
     assert judged.judge is not None
     columns, weights = looks(judged, pixels, Generator().manual_seed(seed))
     parts = zip(columns.split(BATCH), weights.split(BATCH), strict=True)
     found = torch.cat([judged.judge(column.float(), weight.float()) for column, weight in parts])
-    judged.judge.least.fill_(found.quantile(1 - KEPT))
+    judged.judge.least.fill_(found.quantile(1 - PASSED))
 
 
 def main() -> None:

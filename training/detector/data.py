@@ -73,15 +73,15 @@ def kind_shares(
     """How often each kind is seen: the two as told where there are such pages; folders of real
     pages by the square root of their sources, so that a small one is not drowned.
     """
-    fixed = {GENERATED: generated, UNMARKED: unmarked}
-    told = {kind: fixed[kind] for kind in kinds if kind in fixed}
+    asked = {GENERATED: generated, UNMARKED: unmarked}
+    fixed = {kind: asked[kind] for kind in kinds if kind in asked}
     roots = {
         kind: len({page.source for page in pages}) ** 0.5
         for kind, pages in kinds.items()
-        if kind not in fixed
+        if kind not in asked
     }
-    rest = 1 - sum(told.values()) if roots else 0.0
-    shares = told | {kind: rest * root / sum(roots.values()) for kind, root in roots.items()}
+    rest = 1 - sum(fixed.values()) if roots else 0.0
+    shares = fixed | {kind: rest * root / sum(roots.values()) for kind, root in roots.items()}
     return {kind: share / sum(shares.values()) for kind, share in shares.items()}
 
 

@@ -100,20 +100,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the pages")
     parser.add_argument("--dataset", default=DATASET, help="owner/name on the hub")
     parser.add_argument("--revision", help="commit or tag; the newest if left out")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     try:
-        fetch(given.dataset, given.revision, given.out)
+        fetch(arguments.dataset, arguments.revision, arguments.out)
     except GatedRepoError:
-        where = f"https://huggingface.co/datasets/{given.dataset}"
-        sys.exit(f"{given.dataset}: consent at {where}, then log in with: hf auth login")
+        where = f"https://huggingface.co/datasets/{arguments.dataset}"
+        sys.exit(f"{arguments.dataset}: consent at {where}, then log in with: hf auth login")
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
         reason = type(error.__cause__ or error).__name__
         sys.exit(
-            f"{given.dataset}: not to be had from the hub ({reason}); without a network, download "
-            "the dataset elsewhere with this command and give its folder to --real"
+            f"{arguments.dataset}: not to be had from the hub ({reason}); without a network, "
+            "download the dataset elsewhere with this command and give its folder to --real"
         )
-    pages = read_pages(given.out)
-    print(f"{given.out}: {len(pages)} pages, {sum(len(page.xyxy) for page in pages)} boxes")
+    pages = read_pages(arguments.out)
+    print(f"{arguments.out}: {len(pages)} pages, {sum(len(page.xyxy) for page in pages)} boxes")
 
 
 if __name__ == "__main__":

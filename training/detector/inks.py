@@ -21,7 +21,7 @@ SMALLEST = 12  # px in the cache; less shows no stroke
 CROSSED = 0.15  # share of a mark's box under another's, from which it is not cut out
 APART = 0.1  # IoU of a pasted mark with one of its own class, at most
 EDGE = 3  # px over which a cut-out fades, so that it has no frame
-OWN_INK = 0.5  # of the marks keep their ink
+KEEPS_INK = 0.5  # of the marks keep their ink
 INKS = np.array(
     [
         (20, 20, 25), (60, 60, 66), (28, 40, 110), (45, 65, 145), (80, 130, 205), (25, 85, 150),
@@ -125,9 +125,9 @@ def paste(
     if over is not None:
         centre = rng.uniform(over[:2], over[2:])
         corner = np.clip(np.round(centre - size / 2), 0, (width - w, height - h)).astype(int)
-        own = rng.random() < 0.5
+        same_ink = rng.random() < 0.5
         x0, y0, x1, y1 = np.round(over).astype(int)
-        ink = ink_of(pixels[max(0, y0) : y1, max(0, x0) : x1]) if own else _ink(rng)
+        ink = ink_of(pixels[max(0, y0) : y1, max(0, x0) : x1]) if same_ink else _ink(rng)
     else:
         corner = np.array([rng.integers(width - w), rng.integers(height - h)])
         ink = _ink(rng)
@@ -141,7 +141,7 @@ def paste(
 
 
 def _ink(rng: np.random.Generator) -> np.ndarray | None:
-    return None if rng.random() < OWN_INK else INKS[rng.integers(len(INKS))]
+    return None if rng.random() < KEEPS_INK else INKS[rng.integers(len(INKS))]
 
 
 def _turned(cut_out: CutOut, rng: np.random.Generator) -> np.ndarray:

@@ -74,11 +74,11 @@ def read_pages(folder: Path, split: str = "", ink_only: bool = False) -> list[La
         pages = read_yolo(folder)
     if split and split not in SPLITS:
         raise ValueError(f"split {split!r}, known are {', '.join(SPLITS)}")
-    kept = [page for page in pages if not split or page.split == SPLITS[split]]
-    if not kept:
+    chosen = [page for page in pages if not split or page.split == SPLITS[split]]
+    if not chosen:
         there = sorted({page.split for page in pages} - {""}) or ["none"]
         raise FileNotFoundError(f"{folder}: no pages of split {split!r}; it has {', '.join(there)}")
-    return kept
+    return chosen
 
 
 def read_json(folder: Path, ink_only: bool = False) -> list[Labelled]:
@@ -278,10 +278,12 @@ def upright_size(path: Path) -> tuple[int, int]:
 
 def check_size(path: Path, size: tuple[int, int], table: Path) -> None:
     """ValueError if the file has another size than its table says."""
-    own = upright_size(path)
-    if max(abs(own[0] - size[0]), abs(own[1] - size[1])) > EDGE:
-        raise ValueError(f"{table}: {path.name} is {size[0]} x {size[1]}, its file {own[0]} x "
-                         f"{own[1]} as a person sees it")  # fmt: skip
+    file_size = upright_size(path)
+    if max(abs(file_size[0] - size[0]), abs(file_size[1] - size[1])) > EDGE:
+        raise ValueError(
+            f"{table}: {path.name} is {size[0]} x {size[1]}, its file {file_size[0]} x "
+            f"{file_size[1]} as a person sees it"
+        )
 
 
 def _corners(boxes: list[dict]) -> np.ndarray:

@@ -56,8 +56,8 @@ class ClassScore:
 
     def at(self, threshold: float) -> dict[str, float | int]:
         """Precision, recall and counts of what scores at least `threshold`."""
-        kept = self.scores >= threshold
-        hits, alarms = int(self.hits[kept].sum()), int((~self.hits[kept]).sum())
+        passed = self.scores >= threshold
+        hits, alarms = int(self.hits[passed].sum()), int((~self.hits[passed]).sum())
         return {
             "boxes": self.boxes,
             "hits": hits,
@@ -72,9 +72,9 @@ class ClassScore:
 
         NaN where nothing is left to divide by.
         """
-        kept = self.scores >= threshold
-        hits_of = np.bincount(self.documents[kept & self.hits], minlength=len(self.boxes_of))
-        seen_of = np.bincount(self.documents[kept], minlength=len(self.boxes_of))
+        passed = self.scores >= threshold
+        hits_of = np.bincount(self.documents[passed & self.hits], minlength=len(self.boxes_of))
+        seen_of = np.bincount(self.documents[passed], minlength=len(self.boxes_of))
         hits, seen, boxes = (drawn @ counts for counts in (hits_of, seen_of, self.boxes_of))
         with np.errstate(invalid="ignore"):
             return {
@@ -199,16 +199,16 @@ def _row(
     }
 
 
-def figures(own: ClassScore, threshold: float) -> dict[str, Any]:
+def figures(of_class: ClassScore, threshold: float) -> dict[str, Any]:
     """What is told of a class: counts, AP, and the rest at `threshold`, with 95 % intervals.
 
     None stands for what cannot be measured, as a recall without boxes.
     """
-    values = own.at(threshold) | {"ap50": own.ap50, "ap50_95": own.ap50_95}
+    values = of_class.at(threshold) | {"ap50": of_class.ap50, "ap50_95": of_class.ap50_95}
     seen = values["hits"] + values["false_alarms"]
     unknown = {"precision"} if not seen else set()
-    unknown |= {"recall", "ap50", "ap50_95"} if not own.boxes else set()
-    ends = own.intervals(threshold)
+    unknown |= {"recall", "ap50", "ap50_95"} if not of_class.boxes else set()
+    ends = of_class.intervals(threshold)
     return {
         name: None if name in unknown else round(value, 4) for name, value in values.items()
     } | {

@@ -59,7 +59,7 @@ def propose(folders: Sequence[Path], weights: Path, out: Path, score: float) -> 
     model: Any = load_checkpoint(weights)[0]
     height, width = model.args["imgsz"]
     fit = fits.Fit(width, height, model.args["fit"])
-    shown: list[tuple[Proposal, np.ndarray]] = []
+    crops: list[tuple[Proposal, np.ndarray]] = []
     for folder in folders:
         labelled = training_pages(folder)[0]
         pages = cache(labelled, out / "cache", fit, folder.name)
@@ -78,11 +78,11 @@ def propose(folders: Sequence[Path], weights: Path, out: Path, score: float) -> 
                     score=round(float(seen.scores[number]), 3),
                     xyxy=tuple(round(float(edge), 1) for edge in xyxy),  # type: ignore[arg-type]
                 )
-                shown.append((proposal, crop(plain_view(small, fit).pixels, seen.xyxy[number])))
-    shown.sort(key=lambda each: -each[0].score)
-    proposals = [proposal for proposal, _ in shown]
+                crops.append((proposal, crop(plain_view(small, fit).pixels, seen.xyxy[number])))
+    crops.sort(key=lambda each: -each[0].score)
+    proposals = [proposal for proposal, _ in crops]
     (out / "boxes.json").write_text(json.dumps([asdict(one) for one in proposals], indent=1))
-    write_sheets([pixels for _, pixels in shown], proposals, out)
+    write_sheets([pixels for _, pixels in crops], proposals, out)
     return proposals
 
 

@@ -222,8 +222,8 @@ def find(model: Any, pages: Sequence[Page], fit: Any) -> tuple[list[Labelled], l
     truth, found = [], []
     model.eval()
     for page in pages:
-        shown = plain_view(page, fit)
-        pixels = torch.from_numpy(shown.pixels).permute(2, 0, 1)[None].to(_device(model))
+        view = plain_view(page, fit)
+        pixels = torch.from_numpy(view.pixels).permute(2, 0, 1)[None].to(_device(model))
         with torch.autocast(pixels.device.type, torch.bfloat16):
             outputs = model(pixels.to(memory_format=torch.channels_last).float() / 255)
         found.append(_found(model, outputs[0][0].float().cpu().numpy(), fit))
@@ -232,9 +232,9 @@ def find(model: Any, pages: Sequence[Page], fit: Any) -> tuple[list[Labelled], l
                 path=page.file,
                 source=page.source,
                 size=(fit.width, fit.height),
-                class_ids=shown.class_ids,
-                xyxy=shown.xyxy,
-                ignore=shown.ignore,
+                class_ids=view.class_ids,
+                xyxy=view.xyxy,
+                ignore=view.ignore,
                 labelled=frozenset(n for n, all in zip(CLASSES, page.labelled, strict=True) if all),
                 group=page.group,
             )
@@ -258,9 +258,9 @@ def validate(model: Any, pages: Sequence[Page], fit: Any) -> dict[str, float]:
     for group in ["all", *sorted({page.group for page in truth})]:
         some = [i for i, page in enumerate(truth) if group in ("all", page.group)]
         scores = score([truth[i] for i in some], [found[i] for i in some])
-        for name, own in scores.items():
-            if own.boxes:
-                figures[f"{group}: {name}"] = own.ap50
+        for name, of_class in scores.items():
+            if of_class.boxes:
+                figures[f"{group}: {name}"] = of_class.ap50
     return figures
 
 
@@ -352,8 +352,8 @@ def save(state: State, recipe: Recipe, out: Path) -> None:
     mean.criterion = None
     _write({"model": mean, "train_args": mean.args, "epoch": -1, "ema": None}, out / "last.pt")
     if (out / "recipe.json").exists():
-        said = json.loads((out / "recipe.json").read_text()) | {"views_done": state.views}
-        (out / "recipe.json").write_text(json.dumps(said, indent=2) + "\n")
+        settings = json.loads((out / "recipe.json").read_text()) | {"views_done": state.views}
+        (out / "recipe.json").write_text(json.dumps(settings, indent=2) + "\n")
 
 
 def _write(content: dict[str, Any], target: Path) -> None:

@@ -141,18 +141,18 @@ def _fitted(
     """Into the input as serving does; boxes mostly out of view become areas to ignore."""
     height, width = pixels.shape[:2]
     box = fits.letterbox(width, height, fit)
-    shown = fits.to_pixels(np.ascontiguousarray(pixels), box, fit)[0]
+    fitted = fits.to_pixels(np.ascontiguousarray(pixels), box, fit)[0]
     whole = np.clip(xyxy, 0, 1)
     in_view = _areas(whole) / _areas(xyxy).clip(1e-9)
     placed = whole * np.tile(box[2:], 2) + np.tile(box[:2], 2)
     small = (placed[:, 2:] - placed[:, :2]).min(axis=1, initial=np.inf) < TINY
-    kept = (in_view >= SEEN) & ~small
-    doubtful = ~kept & (in_view > GONE)
+    clear = (in_view >= SEEN) & ~small
+    doubtful = ~clear & (in_view > GONE)
     ignored = np.clip(ignore, 0, 1) * np.tile(box[2:], 2) + np.tile(box[:2], 2)
     return View(
-        pixels=shown,
-        class_ids=class_ids[kept],
-        xyxy=placed[kept].astype(np.float32),
+        pixels=fitted,
+        class_ids=class_ids[clear],
+        xyxy=placed[clear].astype(np.float32),
         ignore=np.vstack([ignored, placed[doubtful]]).astype(np.float32),
         labelled=page.labelled,
     )

@@ -32,12 +32,12 @@ def grid(predictions: np.ndarray, limits: Thresholds) -> Boxes:
     class_scores = predictions[4:]
     class_ids = class_scores.argmax(0)
     scores = class_scores.max(0)
-    (kept,) = np.nonzero(scores >= limits.confidence[class_ids])
-    if len(kept) > MAX_CANDIDATES:
-        kept = kept[np.argpartition(-scores[kept], MAX_CANDIDATES)[:MAX_CANDIDATES]]
-    centre, size = predictions[:2, kept].T, predictions[2:4, kept].T
+    (passed,) = np.nonzero(scores >= limits.confidence[class_ids])
+    if len(passed) > MAX_CANDIDATES:
+        passed = passed[np.argpartition(-scores[passed], MAX_CANDIDATES)[:MAX_CANDIDATES]]
+    centre, size = predictions[:2, passed].T, predictions[2:4, passed].T
     top_left = centre - size / 2
-    scores, class_ids = scores[kept], class_ids[kept]
+    scores, class_ids = scores[passed], class_ids[passed]
     assert limits.iou is not None  # a grid has it
     boxes: Any = np.hstack([top_left, size])  # cv2's types know lists alone
     chosen = cv2.dnn.NMSBoxesBatched(boxes, scores, class_ids, -1.0, limits.iou)
@@ -64,8 +64,8 @@ def queries(predictions: np.ndarray, limits: Thresholds) -> Boxes:
 def query_classes(predictions: np.ndarray, limits: Thresholds) -> Boxes:
     """A query stands for each class that it scores high enough."""
     scores = predictions[:, 4:]
-    kept = scores >= limits.confidence
-    best = _best(scores.ravel(), kept.ravel(), limits.max_detections)
+    passed = scores >= limits.confidence
+    best = _best(scores.ravel(), passed.ravel(), limits.max_detections)
     query, class_ids = np.divmod(best, scores.shape[1])
     return _corners(predictions[query, :4]), scores[query, class_ids], class_ids
 
@@ -76,9 +76,9 @@ def _corners(boxes: np.ndarray) -> np.ndarray:
     return np.hstack([centre - size / 2, centre + size / 2])
 
 
-def _best(scores: np.ndarray, kept: np.ndarray, most: int) -> np.ndarray:
-    """Where the best of the kept scores (N,) stand, at most `most`."""
-    (places,) = np.nonzero(kept)
+def _best(scores: np.ndarray, passed: np.ndarray, most: int) -> np.ndarray:
+    """Where the best of the scores (N,) that `passed` stand, at most `most`."""
+    (places,) = np.nonzero(passed)
     return places[np.argsort(-scores[places], kind="stable")[:most]]
 
 

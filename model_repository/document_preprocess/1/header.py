@@ -441,13 +441,13 @@ def _alone(tiff: bytes, layout: Layout, directory: Directory, extra: int) -> byt
     order, count, entry, offset = layout
     if extra in (1, 2):
         directory = directory | {338: (3, extra, bytes(struct.calcsize(order + offset)))}
-    kept = [(tag, *directory[tag]) for tag in sorted(TIFF_TAGS.keys() & directory.keys())]
+    entries = [(tag, *directory[tag]) for tag in sorted(TIFF_TAGS.keys() & directory.keys())]
     start = struct.calcsize(order + offset)  # where the header says where the directory is
     added = b"".join(
         [
             b"\0" * (len(tiff) % 2),
-            struct.pack(order + count, len(kept)),
-            *(struct.pack(order + entry, *fields) for fields in kept),
+            struct.pack(order + count, len(entries)),
+            *(struct.pack(order + entry, *fields) for fields in entries),
             struct.pack(order + offset, 0),
         ]
     )

@@ -90,23 +90,23 @@ def test_the_running_server_is_scored_on_each_labelled_folder(
     report = tmp_path / "report"
     command = ["-m", "benchmarks.accuracy.detector", "--out", report, "--url", server.grpc_url]
     command += ["--pages", *folders, blank]
-    told = subprocess.check_output([sys.executable, *map(str, command)], cwd=ROOT, text=True)
+    printed = subprocess.check_output([sys.executable, *map(str, command)], cwd=ROOT, text=True)
 
     rows = json.loads((report / "accuracy.json").read_text())["rows"]
     assert list(rows) == ["json", "yolo", "blank", "all"]
     drawn = [box["class"] for page in sample_pages.values() for box in page["boxes"]]
     for name in ("signature", "stamp"):
         for kind in ("json", "yolo"):
-            own = rows[kind][name]
-            assert own["boxes"] == own["hits"] == drawn.count(name)
-            assert own["intervals"]["ap50"][0] > 0.9
+            row = rows[kind][name]
+            assert row["boxes"] == row["hits"] == drawn.count(name)
+            assert row["intervals"]["ap50"][0] > 0.9
         assert rows["all"][name]["boxes"] == 2 * drawn.count(name)
         assert rows["blank"][name]["ap50"] is None
         assert rows["blank"][name]["intervals"]["false_alarms"] == [0, 0]
     for kind in ("json", "yolo", "blank"):
         assert Image.open(report / f"worst_{kind}.jpg").width == 4 * 480
     assert (report / "precision_recall.png").exists()
-    assert len(told.splitlines()) == 1 + 2 * len(rows)
+    assert len(printed.splitlines()) == 1 + 2 * len(rows)
 
 
 def written(folder: Path, form: str, samples: Path, sample_pages: dict) -> Path:

@@ -70,8 +70,9 @@ def test_a_defect_that_moves_nothing_keeps_the_boxes_and_shows(page, name):
 def test_every_defect_of_the_scan_model_is_measured():
     defects = {
         name
-        for name, own in vars(scan).items()
-        if callable(own) and getattr(own, "__annotations__", {}).keys() >= {"pixels", "strength"}
+        for name, function in vars(scan).items()
+        if callable(function)
+        and getattr(function, "__annotations__", {}).keys() >= {"pixels", "strength"}
     }
     assert DEFECTS.keys() == defects
 
@@ -119,11 +120,11 @@ def test_the_same_page_is_damaged_the_same_and_another_page_otherwise(page, tmp_
 
 def test_the_table_gives_the_share_of_the_clean_pages():
     def row(defect, strength, ap50):
-        own = {"ap50": ap50, "precision": 1.0, "recall": 0.5}
+        figures = {"ap50": ap50, "precision": 1.0, "recall": 0.5}
         return {
             "defect": defect,
             "strength": strength,
-            "classes": dict.fromkeys(["signature", "stamp"], own),
+            "classes": dict.fromkeys(["signature", "stamp"], figures),
         }
 
     lines = table([row("clean", 0.0, 0.8), row("specks", 0.5, 0.6)]).splitlines()

@@ -85,8 +85,8 @@ def test_a_flat_grey_stays_that_grey(change, rng):
 
 def test_a_blur_is_the_one_opencv_makes(noise, rng):
     (found,) = blurred(noise[:1].float(), 1.2, rng)
-    again = torch.Generator().manual_seed(0)
-    sigma = float(torch.rand(1, generator=again)) * (1.2 - 0.01) + 0.01
+    same_rng = torch.Generator().manual_seed(0)
+    sigma = float(torch.rand(1, generator=same_rng)) * (1.2 - 0.01) + 0.01
     expected = cv2.GaussianBlur(
         noise[0].float().numpy(), (7, 7), sigma, borderType=cv2.BORDER_REPLICATE
     )

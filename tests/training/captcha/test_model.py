@@ -109,7 +109,7 @@ def test_a_judged_reader_is_kept_whole_in_its_checkpoint(tmp_path):
     judged = CaptchaReader(ReaderConfig(judge=8)).eval()
     judged.judge.least.fill_(0.25)
     save(judged, tmp_path / "judged.pt")
-    again = load(tmp_path / "judged.pt")
+    loaded = load(tmp_path / "judged.pt")
     with torch.no_grad():
-        torch.testing.assert_close(again(PIXELS), judged(PIXELS))
-    assert again.judge.least == 0.25
+        torch.testing.assert_close(loaded(PIXELS), judged(PIXELS))
+    assert loaded.judge.least == 0.25

@@ -94,7 +94,7 @@ def test_a_pasted_mark_is_boxed_where_its_ink_is():
 
 def test_a_signature_crosses_the_stamp_it_is_told_to():
     stamp = np.array([100, 150, 180, 230], np.float32)
-    own_ink = 0
+    matched = 0
     for seed in range(40):
         pixels = np.full((400, 300, 3), 255, np.uint8)
         pixels[150:230, 100:180] = (200, 30, 60)
@@ -107,8 +107,8 @@ def test_a_signature_crosses_the_stamp_it_is_told_to():
         sides = np.minimum(xyxy[1, 2:], stamp[2:]) - np.maximum(xyxy[1, :2], stamp[:2])
         assert (sides > 0).all()
         new = pixels[(pixels != before).any(axis=2) & (before == 255).all(axis=2)]
-        own_ink += len(new) > 0 and np.abs(new.min(axis=0).astype(int) - (200, 30, 60)).max() < 12
-    assert 5 < own_ink < 35  # half of the time, where ink falls beside the stamp
+        matched += len(new) > 0 and np.abs(new.min(axis=0).astype(int) - (200, 30, 60)).max() < 12
+    assert 5 < matched < 35  # half of the time, where ink falls beside the stamp
 
 
 def test_marks_of_one_class_keep_apart():

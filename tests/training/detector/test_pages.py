@@ -160,7 +160,7 @@ def test_a_mark_knows_where_others_hide_it():
     assert paper.mark(0, "", (ink, (40, 60, 200), (30, 30), 1.0))
     paper.write(ink[:, :10], (0, 0, 0), (30, 30))
     (mark,) = paper.marks
-    np.testing.assert_array_equal(mark.shown(paper.pixels), mark.points[:, 0] >= 40)
+    np.testing.assert_array_equal(mark.visible(paper.pixels), mark.points[:, 0] >= 40)
     assert (paper.bare[30:40, 30:40] == 0).all()
     assert (paper.bare[30:40, 40:50] == 255).all()
 

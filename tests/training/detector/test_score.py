@@ -48,23 +48,23 @@ def test_average_precision_by_hand():
     """Hit, false alarm, hit: precision 1 up to recall 1/2, then 2/3: 51 of COCO's 101 points."""
     truth = page([[0, 0, 10, 10], [20, 20, 30, 30]], [0, 0])
     boxes = [[0, 0, 10, 10], [60, 60, 70, 70], [20, 20, 30, 30]]
-    own = score([truth], [found(boxes, [0.9, 0.8, 0.7], [0, 0, 0])])["signature"]
-    assert own.ap50 == pytest.approx((51 * 1 + 50 * 2 / 3) / 101)
-    np.testing.assert_array_equal(own.hits, [True, False, True])
+    one = score([truth], [found(boxes, [0.9, 0.8, 0.7], [0, 0, 0])])["signature"]
+    assert one.ap50 == pytest.approx((51 * 1 + 50 * 2 / 3) / 101)
+    np.testing.assert_array_equal(one.hits, [True, False, True])
 
 
 def test_a_loose_box_counts_at_one_half_alone():
     """A shift by a third: IoU exactly 1/2 -> of ten limits 0.50 to 0.95 only the first."""
-    own = score([page([[0, 0, 30, 10]], [0])], [found([[10, 0, 40, 10]], [0.9], [0])])["signature"]
-    assert own.ap50 == pytest.approx(1)
-    assert own.ap50_95 == pytest.approx(0.1)
+    one = score([page([[0, 0, 30, 10]], [0])], [found([[10, 0, 40, 10]], [0.9], [0])])["signature"]
+    assert one.ap50 == pytest.approx(1)
+    assert one.ap50_95 == pytest.approx(0.1)
 
 
 def test_an_ignored_area_is_neither_hit_nor_alarm():
     truth = page([[0, 0, 10, 10]], [0], ignore=[[50, 50, 90, 90]])
     seen = found([[55, 55, 65, 65], [0, 0, 10, 10]], [0.9, 0.8], [0, 0])
-    own = score([truth], [seen])["signature"]
-    assert (own.boxes, own.at(0)["false_alarms"], own.at(0)["hits"]) == (1, 0, 1)
+    one = score([truth], [seen])["signature"]
+    assert (one.boxes, one.at(0)["false_alarms"], one.at(0)["hits"]) == (1, 0, 1)
 
 
 def test_the_wrong_class_is_a_miss_and_an_alarm():
@@ -97,10 +97,10 @@ def test_average_precision_is_that_of_pycocotools():
         pages.append(page(boxes[:4], [0, 0, 0, 1]))
         moved = boxes + rng.normal(0, 3, boxes.shape)
         seen.append(found(moved, rng.random(6), [0, 0, 0, 1, 1, 0]))
-    for own in score(pages, seen).values():
-        alike = average_precision(own.hits, np.ones(len(own.hits)), own.boxes)
-        assert 0.1 < own.ap50 < 0.9
-        assert alike == pytest.approx(own.ap50)
+    for one in score(pages, seen).values():
+        alike = average_precision(one.hits, np.ones(len(one.hits)), one.boxes)
+        assert 0.1 < one.ap50 < 0.9
+        assert alike == pytest.approx(one.ap50)
 
 
 def test_a_detection_that_is_drawn_twice_counts_twice():
@@ -117,22 +117,22 @@ def test_intervals_are_over_documents_and_not_over_pages():
     box = [[0, 0, 10, 10]]
     pages = [replace(page(box, [0]), source="a")] * 5 + [replace(page(box, [0]), source="b")] * 5
     seen = [found(box, [0.9], [0])] * 5 + [found([], [], [])] * 5
-    own = score(pages, seen)["signature"]
-    assert own.at(0.5)["recall"] == 0.5
-    assert own.intervals(0.5)["recall"] == (0, 1)
-    assert own.intervals(0.5)["precision"] == (1, 1)
+    one = score(pages, seen)["signature"]
+    assert one.at(0.5)["recall"] == 0.5
+    assert one.intervals(0.5)["recall"] == (0, 1)
+    assert one.intervals(0.5)["precision"] == (1, 1)
     drawn = np.array([[1, 1], [2, 0], [0, 2]])
-    assert own.resampled(0.5, drawn)["recall"].tolist() == [0.5, 1, 0]
-    assert own.resampled(0.5, drawn)["ap50"] == pytest.approx([51 / 101, 1, 0])
+    assert one.resampled(0.5, drawn)["recall"].tolist() == [0.5, 1, 0]
+    assert one.resampled(0.5, drawn)["ap50"] == pytest.approx([51 / 101, 1, 0])
 
 
 def test_what_cannot_be_measured_is_none():
-    own = score([page([], [])], [found([[0, 0, 9, 9]], [0.9], [0])])["signature"]
-    told = figures(own, 0.5)
-    assert (told["false_alarms"], told["precision"]) == (1, 0)
-    assert told["recall"] is told["ap50"] is told["ap50_95"] is None
-    assert set(told["intervals"]) == {"precision", "false_alarms"}
-    assert figures(own, 0.95)["precision"] is None
+    one = score([page([], [])], [found([[0, 0, 9, 9]], [0.9], [0])])["signature"]
+    row = figures(one, 0.5)
+    assert (row["false_alarms"], row["precision"]) == (1, 0)
+    assert row["recall"] is row["ap50"] is row["ap50_95"] is None
+    assert set(row["intervals"]) == {"precision", "false_alarms"}
+    assert figures(one, 0.95)["precision"] is None
 
 
 def test_a_kind_is_scored_without_closeups_and_seals_that_are_not_ink_and_then_with_them():

@@ -93,8 +93,8 @@ def test_the_mean_is_what_is_kept_and_it_is_kept_when_a_run_goes_on(views_of, tm
     save(state, TINY, tmp_path)
     for tensor in load_checkpoint(tmp_path / "last.pt")[0].state_dict().values():
         assert (tensor == (0.5 if tensor.is_floating_point() else 0)).all()
-    again = begin(TINY, SHIPPED, views_of(TINY), tmp_path / "state.pt")
-    assert all((t == t.new_tensor(0.5)).all() for t in again.mean.state_dict().values())
+    resumed = begin(TINY, SHIPPED, views_of(TINY), tmp_path / "state.pt")
+    assert all((t == t.new_tensor(0.5)).all() for t in resumed.mean.state_dict().values())
 
 
 def test_the_mean_moves_by_its_share():
@@ -138,10 +138,10 @@ def test_a_run_within_some_time_ends_in_it_at_the_last_rate(views_of, tmp_path):
 
 def test_decay_leaves_norms_and_biases_alone(views_of, tmp_path):
     state = begin(TINY, SHIPPED, views_of(TINY), tmp_path / "none")
-    decayed, kept = state.optimizer.param_groups
+    decayed, undecayed = state.optimizer.param_groups
     assert {p.ndim for p in decayed["params"]} == {4}
-    assert {p.ndim for p in kept["params"]} == {1}
-    assert (decayed["weight_decay"], kept["weight_decay"]) == (0.02, 0.0)
+    assert {p.ndim for p in undecayed["params"]} == {1}
+    assert (decayed["weight_decay"], undecayed["weight_decay"]) == (0.02, 0.0)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_before_its_update(views_of, tmp_path):
@@ -202,9 +202,9 @@ def test_any_kind_of_model_is_trained_and_started_from(marked, tmp_path, model):
     (line,) = read_progress(tmp_path / "second")
     assert line["views"] == 2
     assert any(name.startswith("loss: ") and value > 0 for name, value in line.items())
-    said = json.loads((tmp_path / "second" / "recipe.json").read_text())
-    assert said["start"]["model"] == model
-    assert (said["views_done"], said["start"]["views_done"]) == (2, 4)
+    settings = json.loads((tmp_path / "second" / "recipe.json").read_text())
+    assert settings["start"]["model"] == model
+    assert (settings["views_done"], settings["start"]["views_done"]) == (2, 4)
 
 
 def test_of_a_checkpoint_with_other_classes_all_but_the_head_is_taken(tmp_path):
@@ -253,9 +253,9 @@ def test_the_runs_of_a_recipe_follow_each_other(marked, tmp_path):
     runs = [{"name": "a", "views": 2, **small}, {"name": "b", "views": 2, **small}]
     file.write_text(yaml.dump({"start": str(SHIPPED), "runs": runs}))
     assert chain.run(file, [marked], tmp_path / "runs") == tmp_path / "runs" / "b" / "last.pt"
-    said = json.loads((tmp_path / "runs" / "b" / "recipe.json").read_text())
-    assert said["start"]["start"] == "shipped.pt"
-    assert said["start"]["views"] == 2
+    settings = json.loads((tmp_path / "runs" / "b" / "recipe.json").read_text())
+    assert settings["start"]["start"] == "shipped.pt"
+    assert settings["start"]["views"] == 2
 
     runs[0]["momentum"] = 0.9
     file.write_text(yaml.dump({"runs": runs}))

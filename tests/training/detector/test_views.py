@@ -27,7 +27,7 @@ def page_of(xyxy, ignore=NONE):
     return Page(None, "d", "", ids, boxes, np.array(ignore, np.float32), np.ones(2, bool))
 
 
-def shown(pixels, xyxy, ignore=NONE) -> View:
+def fitted_view(pixels, xyxy, ignore=NONE) -> View:
     page = page_of(xyxy, ignore)
     return _fitted(pixels, page, page.class_ids, page.xyxy, page.ignore, FIT)
 
@@ -72,14 +72,14 @@ def test_a_plain_view_is_what_serving_shows_the_network(marked, tmp_path):
     ids=["half in view", "less", "hardly any"],
 )  # fmt: skip
 def test_a_box_mostly_out_of_view_is_ignored(right_edge, kept, ignored):
-    seen = shown(np.zeros((400, 300, 3), np.uint8), [[0.5, 0.2, right_edge, 0.4]])
+    seen = fitted_view(np.zeros((400, 300, 3), np.uint8), [[0.5, 0.2, right_edge, 0.4]])
     assert (len(seen.xyxy), len(seen.ignore)) == (kept, ignored)
     for box in (*seen.xyxy, *seen.ignore):
         np.testing.assert_allclose(box, [75, 40, 150, 80])
 
 
 def test_a_box_of_a_few_pixels_is_ignored():
-    seen = shown(np.zeros((400, 300, 3), np.uint8), [[0.5, 0.5, 0.52, 0.6]])  # 3 px wide
+    seen = fitted_view(np.zeros((400, 300, 3), np.uint8), [[0.5, 0.5, 0.52, 0.6]])  # 3 px wide
     assert (len(seen.xyxy), len(seen.ignore)) == (0, 1)
 
 

@@ -26,13 +26,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     for split in POOLS:
         parser.add_argument(f"--{split}", type=int, default=0, help="number of pages")
-    given = parser.parse_args()
-    if given.samples:
+    arguments = parser.parse_args()
+    if arguments.samples:
         from inprocess import Detector  # drawing pages needs no OpenVINO
 
-        samples.write(given.samples, given.seed, Detector(REPOSITORY).detect)
+        samples.write(arguments.samples, arguments.seed, Detector(REPOSITORY).detect)
     else:
-        write_splits(given.out, given.seed, {split: getattr(given, split) for split in POOLS})
+        write_splits(
+            arguments.out, arguments.seed, {split: getattr(arguments, split) for split in POOLS}
+        )
 
 
 if __name__ == "__main__":

@@ -114,7 +114,7 @@ class Mark:
         """(4,) xyxy on the drawn page."""
         return np.concatenate([self.points.min(axis=0), self.points.max(axis=0)])
 
-    def shown(self, pixels: np.ndarray) -> np.ndarray:
+    def visible(self, pixels: np.ndarray) -> np.ndarray:
         """(n,) bool: where the (H, W, 3) uint8 page would look different without this mark."""
         columns, rows = self.points.astype(np.intp).T
         inked = pixels[rows, columns].astype(np.float32)
@@ -170,9 +170,9 @@ class Paper:
         rng: np.random.Generator,
     ) -> None:  # fmt: skip
         """Change both pages alike, in place; `change` takes pixels, `unit` and `rng`."""
-        again = deepcopy(rng)
+        bare_rng = deepcopy(rng)
         change(self.pixels, self.unit, rng)
-        change(self.bare, self.unit, again)
+        change(self.bare, self.unit, bare_rng)
 
     def mark(
         self, class_id: int, kind: str, *layers: tuple[np.ndarray, Colour, tuple, float]
@@ -225,15 +225,15 @@ def draw_page(
 
     _ink(paper, sheet, places, rng)
 
-    source, again = source or scan.pick(rng, kind), deepcopy(rng)
+    source, bare_rng = source or scan.pick(rng, kind), deepcopy(rng)
     scanned, matrix = scan.digitise(paper.pixels, source, rng)
-    bare = scan.digitise(paper.bare, source, again)[0] if paper.marks else scanned
+    bare = scan.digitise(paper.bare, source, bare_rng)[0] if paper.marks else scanned
     red, green, blue = cv2.split(cv2.absdiff(scanned, bare))
     changed = cv2.max(cv2.max(red, green), blue)
     labels, ignore = [], []
     for mark in paper.marks:
         moved = cv2.perspectiveTransform(mark.points[None] + 0.5, matrix)[0]
-        box, clear = extent(moved, mark.shown(paper.pixels), bare, changed)
+        box, clear = extent(moved, mark.visible(paper.pixels), bare, changed)
         if box is not None and clear:
             labels.append((mark.class_id, mark.kind, box))
         elif box is not None:
@@ -272,7 +272,7 @@ def _ink(paper: Paper, sheet: Sheet, places: list[houses.Place], rng: np.random.
 
 
 def extent(
-    points: np.ndarray, shown: np.ndarray, bare: np.ndarray, changed: np.ndarray
+    points: np.ndarray, visible: np.ndarray, bare: np.ndarray, changed: np.ndarray
 ) -> tuple[np.ndarray | None, bool]:
     """Box (4,) xyxy of a mark on the scan, and whether it is clear enough for a label.
 
@@ -285,7 +285,7 @@ def extent(
     size = np.array(changed.shape[::-1])
     inside = ((points >= 0) & (points < size)).all(axis=1)
     columns, rows = points[inside].astype(np.intp).T
-    change = np.where(shown[inside], changed[rows, columns], 0)
+    change = np.where(visible[inside], changed[rows, columns], 0)
     seen = change >= CONTRAST
     share = seen.sum() / max(len(points), 1)
     if share < TRACE:
@@ -462,8 +462,8 @@ def _press_stamp(
         paper.write(face.entries, _pen(paper, rng), corner, 0.9)
     if rng.random() >= CROSSED.get(stamp.kind, 0.06):
         return
-    own = rng.random() < (SEAL_COLOUR if stamp.kind in designs.SEALS else STAMP_COLOUR)
-    pen = _like(designs.INKS[stamp.ink], rng) if own else _pen(paper, rng)
+    same_ink = rng.random() < (SEAL_COLOUR if stamp.kind in designs.SEALS else STAMP_COLOUR)
+    pen = _like(designs.INKS[stamp.ink], rng) if same_ink else _pen(paper, rng)
     x, y = (box[:2] + box[2:]) / 2 / paper.unit
     across = width / paper.unit
     inside = stamp.kind in designs.SEALS and rng.random() < 0.4

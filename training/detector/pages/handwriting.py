@@ -234,13 +234,13 @@ def _paraph(hand: Writer, plan: Plan, rng: np.random.Generator) -> Plan:
 
 def signature_plan(hand: Writer, rng: np.random.Generator) -> Plan:
     """Target points of one signature. `rng` carries what differs between two of one writer."""
-    own = np.random.default_rng((hand.gesture, 999))  # the same letters every time
+    habit = np.random.default_rng((hand.gesture, 999))  # the same letters every time
     if hand.style == "loops":
-        plan = [_append(_capital(hand, 0), _loops(hand, own), 0.1)]
+        plan = [_append(_capital(hand, 0), _loops(hand, habit), 0.1)]
     elif hand.style == "zigzag":
-        plan = [_append(_capital(hand, 0), _zigzag(own), 0.1)]
+        plan = [_append(_capital(hand, 0), _zigzag(habit), 0.1)]
     elif hand.style == "tall":
-        plan = [_append(_capital(hand, 0), _tall(own), -0.8)]
+        plan = [_append(_capital(hand, 0), _tall(habit), -0.8)]
     elif hand.style == "capitals":
         plan = [_capital(hand, 0)]
         for which in range(1, max(2, hand.words)):
@@ -248,12 +248,12 @@ def signature_plan(hand: Writer, rng: np.random.Generator) -> Plan:
     else:
         plan, end = [], 0.0
         for word in range(hand.words):
-            trailing = hand.style == "trailing" or (word == hand.words - 1 and own.random() < 0.4)
-            run = _append(_capital(hand, word), _letters(hand, hand.letters, own, trailing), 0.0)
+            trailing = hand.style == "trailing" or (word == hand.words - 1 and habit.random() < 0.4)
+            run = _append(_capital(hand, word), _letters(hand, hand.letters, habit, trailing), 0.0)
             run[:, 0] += end
-            end = run[:, 0].max() + own.uniform(0.0, 0.8)
+            end = run[:, 0].max() + habit.uniform(0.0, 0.8)
             plan.append(run)
-    return _written(hand, _paraph(hand, plan, own), rng)
+    return _written(hand, _paraph(hand, plan, habit), rng)
 
 
 def initials_plan(hand: Writer, rng: np.random.Generator) -> Plan:
@@ -288,9 +288,9 @@ def line_plan(hand: Writer, line: str, rng: np.random.Generator) -> Plan:
             letters = _letters(hand, len(token), rng, trailing=False)
             runs = [_append(_capital(hand, len(token)) * (1, 0.7, 1), letters, 0.0)]
         else:
-            own = np.random.default_rng((hand.gesture, ord(token)))  # the writer's own figure
+            habit = np.random.default_rng((hand.gesture, ord(token)))  # the writer's own figure
             runs = [np.array(run, float) for run in FIGURES.get(token, ())]
-            runs = [run + own.normal(0, (0.08, 0.08, 0.15), run.shape) for run in runs]
+            runs = [run + habit.normal(0, (0.08, 0.08, 0.15), run.shape) for run in runs]
         for run in runs:
             run[:, 0] += end
         plan += runs

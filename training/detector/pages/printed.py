@@ -191,13 +191,13 @@ def photograph(
     """A picture in continuous tone or in the dots of a coarse raster: a view, a face, a thing."""
     u = sheet.unit
     size = (max(8, round(height * u)), max(8, round(width * u)))
-    own = rng if seed is None else np.random.default_rng(seed)
-    base, second = (np.array(colour(own), np.float32) for _ in range(2))
-    ramp = noise(size, max(size) / own.uniform(1.5, 6), own)[..., None]
+    look = rng if seed is None else np.random.default_rng(seed)
+    base, second = (np.array(colour(look), np.float32) for _ in range(2))
+    ramp = noise(size, max(size) / look.uniform(1.5, 6), look)[..., None]
     image = base * ramp + second * (1 - ramp)
     canvas = np.ascontiguousarray(image, np.float32)
-    if own.random() < 0.5:  # head and shoulders
-        middle, skin = (size[1] // 2, int(size[0] * 0.4)), own.uniform(90, 230)
+    if look.random() < 0.5:  # head and shoulders
+        middle, skin = (size[1] // 2, int(size[0] * 0.4)), look.uniform(90, 230)
         shade = (float(skin), float(skin * 0.8), float(skin * 0.65))
         cv2.ellipse(
             canvas,
@@ -211,11 +211,11 @@ def photograph(
         )
         cv2.ellipse(canvas, middle, (int(size[1] * 0.2), int(size[0] * 0.24)), 0, 0, 360, shade, -1)
     else:
-        for _ in range(int(own.integers(2, 7))):
-            spot = (int(own.integers(size[1])), int(own.integers(size[0])))
-            radius = int(own.uniform(0.08, 0.35) * min(size))
-            cv2.circle(canvas, spot, radius, tuple(float(v) for v in own.uniform(20, 250, 3)), -1)
-    canvas *= 0.75 + 0.5 * noise(size, 4, own)[..., None]
+        for _ in range(int(look.integers(2, 7))):
+            spot = (int(look.integers(size[1])), int(look.integers(size[0])))
+            radius = int(look.uniform(0.08, 0.35) * min(size))
+            cv2.circle(canvas, spot, radius, tuple(float(v) for v in look.uniform(20, 250, 3)), -1)
+    canvas *= 0.75 + 0.5 * noise(size, 4, look)[..., None]
     if rng.random() < 0.35:  # in black and white
         canvas = np.repeat(canvas.mean(axis=2, keepdims=True), 3, axis=2)
     if rng.random() < 0.25:
@@ -225,7 +225,7 @@ def photograph(
         canvas = np.where(canvas.mean(axis=2) > dots, 255, 20)[..., None].repeat(3, axis=2)
     tile = Image.fromarray(np.clip(canvas, 0, 255).astype(np.uint8))
     mask = None
-    if own.random() < 0.25:
+    if look.random() < 0.25:
         mask = Image.new("L", tile.size, 0)
         ImageDraw.Draw(mask).ellipse((0, 0, tile.width - 1, tile.height - 1), fill=255)
     sheet.image.paste(tile, (round(x * u), round(y * u)), mask)
