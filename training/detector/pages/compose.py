@@ -276,7 +276,7 @@ def extent(
 ) -> tuple[np.ndarray | None, bool]:
     """Box (4,) xyxy of a mark on the scan, and whether it is clear enough for a label.
 
-    `points` (n, 2) are its pixels there, `shown` (n,) bool those that no other ink hides, `bare`
+    `points` (n, 2) are its pixels there, `visible` (n,) bool those that no other ink hides, `bare`
     (H, W, 3) uint8 the scan of the page without marks, `changed` (H, W) uint8 by how much they
     changed it. A mark is clear if enough of its ink is seen, it is large enough, and its mean
     change is FAINT, and CLEAR times the deviation of the page below. None if next to nothing of it
