@@ -26,9 +26,9 @@ from countersign import calls
 from countersign.address import Address, Tls, address, key_in
 from countersign.calls import CONCURRENCY, TIMEOUT_S, Batch, Steps, pages_after
 from countersign.client import connect_async
-from countersign.drivers import in_order_async, run_async
+from countersign.drivers import AsyncConnection, in_order_async, run_async
 from countersign.errors import CountersignError, Denied, Unavailable
-from countersign.files import Pictures, Source, find
+from countersign.files import Found, Pictures, Source, find
 from countersign.messages import DETECTOR, OPERATING_POINTS, Confidence, Detections, Reading
 from countersign.output import (
     Progress,
@@ -36,6 +36,7 @@ from countersign.output import (
     json_line,
     model_line,
     models_table,
+    printable,
     table_rows,
 )
 
@@ -60,8 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may be in another encoding
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        command = list_models(arguments) if arguments.command == "models" else ask(arguments)
-        return asyncio.run(interruptible(command))
+        command = prepared(arguments)
+        return 2 if command is None else asyncio.run(interruptible(command))
     except KeyboardInterrupt:
         return 130
     except OSError as error:  # of standard output: any other is caught where it happens
@@ -70,6 +71,24 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 141
         print_error(f"standard output: {error.strerror}")
         return 1
+
+
+def prepared(arguments: argparse.Namespace) -> Coroutine[Any, Any, int] | None:
+    """What runs the command and gives its exit status; None, and said, if an option is wrong.
+
+    Files are searched for and standard input is read outside a loop, where Ctrl-C ends that.
+    """
+    try:
+        connection = connect_async(server(arguments))
+        if arguments.command == "models":
+            return list_models(arguments, connection)
+        folder = getattr(arguments, "annotate", None)
+        found = find(arguments.paths, folder)
+        pictures = None if folder is None else Pictures(folder, found.sources)
+    except (OSError, ValueError) as error:
+        print_error(str(error))
+        return None
+    return ask(arguments, connection, found, pictures)
 
 
 async def interruptible(command: Coroutine[Any, Any, int]) -> int:
@@ -84,16 +103,13 @@ async def interruptible(command: Coroutine[Any, Any, int]) -> int:
         raise KeyboardInterrupt from None
 
 
-async def ask(arguments: argparse.Namespace) -> int:
+async def ask(
+    arguments: argparse.Namespace,
+    connection: AsyncConnection,
+    found: Found,
+    pictures: Pictures | None,
+) -> int:
     """Asks the server about each file, prints the answers in order, gives the exit status."""
-    folder = getattr(arguments, "annotate", None)
-    try:
-        connection = connect_async(server(arguments))
-        found = find(arguments.paths, folder)
-        pictures = None if folder is None else Pictures(folder, found.sources)
-    except (OSError, ValueError) as error:
-        print_error(str(error))
-        return 2
     for name in found.others:
         print_error(f"{name}: skipped, no image")
     for name, reason in found.unread:
@@ -111,13 +127,8 @@ async def ask(arguments: argparse.Namespace) -> int:
     return 1 if found.unread or failed else 0
 
 
-async def list_models(arguments: argparse.Namespace) -> int:
+async def list_models(arguments: argparse.Namespace, connection: AsyncConnection) -> int:
     """Prints what the server has, gives the exit status."""
-    try:
-        connection = connect_async(server(arguments))
-    except (OSError, ValueError) as error:
-        print_error(str(error))
-        return 2
     try:
         with notices():
             models = await run_async(calls.models(timeout_s=arguments.timeout), connection)
@@ -141,7 +152,7 @@ async def print_answers(
     Once the server is gone, or closed to this client, that is the answer to all that follow.
     """
     progress = Progress(len(sources))
-    width = max((len(source.name) for source in sources), default=0)
+    width = max((len(printable(source.name)) for source in sources), default=0)
     due = deque(map(Ask, sources))
     headed, failed, gone = False, False, None
     with notices() as waiting:
@@ -261,8 +272,8 @@ def notices() -> Iterator[Waiting]:
 
 
 def print_error(reason: str) -> None:
-    """One line on stderr."""
-    print(f"countersign: {reason}", file=sys.stderr, flush=True)
+    """One line on stderr, whatever a server or a file's name puts into it."""
+    print(f"countersign: {printable(reason)}", file=sys.stderr, flush=True)
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:

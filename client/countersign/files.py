@@ -1,13 +1,16 @@
 """Which files the command asks about, which it cannot, and where the pictures of them go."""
 
+import io
 import os
 import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from countersign.errors import Refused
+from countersign.images import MOST_BYTES, not_read
 
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp")
 IMAGES = (  # how they begin; WebP apart
@@ -34,6 +37,7 @@ UNREAD_SUFFIXES = (  # whatever they begin with
 HEIF = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
 HEAD = 16  # bytes
 STDIN = "-"
+CHUNK = 2**16  # bytes read at a time
 
 
 @dataclass(frozen=True)
@@ -63,10 +67,10 @@ def find(paths: Iterable[str], skipped: Path | None) -> Found:
     sources: dict[str, Source] = {}
     for name in dict.fromkeys(str(Path(path)) if path else path for path in paths):
         if name == STDIN:
-            if sys.stdin is None:  # closed
-                found.unread.append((name, Refused("standard input is closed")))
-            else:
-                sources[name] = Source(name, sys.stdin.buffer.read())
+            try:
+                sources[name] = Source(name, standard_input())
+            except Refused as refusal:
+                found.unread.append((name, refusal))
         elif os.path.isdir(name):
             before = len(sources) + len(found.unread)
             for file, error in search(name, {key_of(skipped)} - {key_of(name)}):
@@ -80,6 +84,21 @@ def find(paths: Iterable[str], skipped: Path | None) -> Found:
     return found
 
 
+def standard_input() -> bytes:
+    """All of it. Raises Refused if it is closed, cannot be read or is longer than any image."""
+    if sys.stdin is None:
+        raise Refused("standard input is closed")
+    image = io.BytesIO()
+    try:
+        while chunk := sys.stdin.buffer.read(CHUNK):
+            image.write(chunk)
+            if image.tell() > MOST_BYTES:
+                raise Refused(f"more than {MOST_BYTES} bytes")
+    except OSError as error:
+        raise Refused(error.strerror or str(error)) from error
+    return image.getvalue()
+
+
 def sort(
     file: str,
     error: OSError | None,
@@ -91,8 +110,7 @@ def sort(
     try:
         if error is not None:
             raise error
-        mode = os.stat(file).st_mode
-        kind = None if asked and not stat.S_ISREG(mode) else unread_kind(file, mode, asked)
+        kind = unread_kind(file, os.stat(file), asked)
     except OSError as reason:
         found.unread.append((file, Refused(reason.strerror or str(reason))))
         return
@@ -104,14 +122,14 @@ def sort(
         found.others.append(file)
 
 
-def unread_kind(file: str, mode: int, asked: bool) -> str | None:
+def unread_kind(file: str, status: os.stat_result, asked: bool) -> str | None:
     """What `file` is, if it is no image; None if it is one, "" if it was never a page.
 
     An image by its name is one, so that the server says what is wrong with it. What has neither
     content nor suffix to go by may have been a page. Raises OSError if it cannot be read.
     """
-    if not stat.S_ISREG(mode):
-        return ""
+    if not stat.S_ISREG(status.st_mode):  # opened, a pipe may wait for ever
+        return not_read(status) if asked else ""
     with open(file, "rb") as opened:
         head = opened.read(HEAD)
     kinds = [kind for begin, kind in UNREAD.items() if head.startswith(begin)]
@@ -121,7 +139,7 @@ def unread_kind(file: str, mode: int, asked: bool) -> str | None:
     suffix = os.path.splitext(name)[1].lower()
     image = head.startswith(IMAGES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
     if image or asked or suffix in SUFFIXES:
-        return None
+        return not_read(status)
     if suffix in UNREAD_SUFFIXES:
         return f"a {suffix} file, not read: convert it to images"
     return "" if suffix or name.startswith(".") else "neither an image nor of a known kind"
@@ -160,9 +178,9 @@ def key_of(folder: str | Path | None) -> tuple[int, int] | None:
 
 
 class Pictures:
-    """Where in `folder` the pictures of pages go: in the files' own tree, so that none meet.
+    """Where in `folder`, made if need be, the pictures of pages go: as the files lie in their tree.
 
-    Raises ValueError if one would replace a page.
+    None meet. Raises ValueError if `folder` cannot be written, and if one would replace a page.
     """
 
     def __init__(self, folder: Path, sources: Sequence[Source]) -> None:
@@ -175,6 +193,13 @@ class Pictures:
                 raise ValueError(
                     f"--annotate: {picture} is one of the pages, choose another folder"
                 )
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            TemporaryFile(dir=folder).close()
+        except OSError as error:
+            irregular = isinstance(error, (FileExistsError, NotADirectoryError))
+            reason = "not a folder" if irregular else error.strerror
+            raise ValueError(f"--annotate: {folder}: {reason}") from error
 
     def path(self, source: Source, page: int, page_count: int) -> Path:
         """Where the picture of that page goes; another place each time."""

@@ -1,6 +1,7 @@
 """Any image a caller may hold -> the bytes of an image file, which is what travels."""
 
 import os
+import stat
 import struct
 import zlib
 
@@ -11,6 +12,14 @@ from countersign.errors import Refused
 
 Image = bytes | str | os.PathLike[str] | npt.NDArray[np.uint8]
 
+MOST_BYTES = 2**30  # of an image file: the largest limit that a server may have
+IRREGULAR = (  # what may have no end, or no bytes
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISDIR, "a folder"),
+)
 PNG_COLOUR = {2: 0, 3: 2}  # dimensions of the array: PNG colour type, grey or RGB
 FILTER_UP = 2  # each row minus the row above
 FASTEST = 1  # zlib level
@@ -20,7 +29,7 @@ def encoded(image: Image) -> bytes:
     """The bytes of an image file: `image` itself, the file at that path, or the array as PNG.
 
     An array is (H, W) grey or (H, W, 3) RGB, uint8. Raises Refused for a file that cannot be
-    read, and for an array of another dtype or shape.
+    read or is no regular one, and for an array of another dtype or shape.
     """
     if isinstance(image, bytes):
         return image
@@ -29,10 +38,22 @@ def encoded(image: Image) -> bytes:
     if not isinstance(image, (str, os.PathLike)):
         raise Refused(f"image: {type(image).__name__}, expected bytes, a path or a numpy array")
     try:
+        if reason := not_read(os.stat(image)):
+            raise Refused(f"image: {os.fspath(image)}: {reason}")
         with open(image, "rb") as file:
             return file.read()
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
         raise Refused(f"image: {os.fspath(image)}: {getattr(error, 'strerror', error)}") from error
+
+
+def not_read(status: os.stat_result) -> str | None:
+    """Why a file of this status is not read; None if it is."""
+    for is_kind, kind in IRREGULAR:
+        if is_kind(status.st_mode):
+            return f"{kind}, expected a file"
+    if status.st_size > MOST_BYTES:
+        return f"{status.st_size} bytes, limit {MOST_BYTES}"
+    return None
 
 
 def png(pixels: npt.NDArray[np.uint8]) -> bytes:

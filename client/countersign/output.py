@@ -27,15 +27,23 @@ def table_rows(file: str, answer: Detections | Reading, width: int) -> str:
 
     `width` is that of the file column. Digits below the operating point are not shown.
     """
+    file = printable(file)
     if isinstance(answer, Reading):
-        text = "uncertain" if answer.certain is False else answer.text
+        text = "uncertain" if answer.certain is False else printable(answer.text)
         return f"{file:{width}}  {text:9}  {answer.confidence:10.4f}"
     if not len(answer):
         return f"{file:{width}}  {answer.page:4}  nothing"
     return "\n".join(
-        f"{file:{width}}  {answer.page:4}  {found.label:9}  {found.score:5.3f}"
+        f"{file:{width}}  {answer.page:4}  {printable(found.label):9}  {found.score:5.3f}"
         + "".join(f" {edge:7.1f}" for edge in found.box)
         for found in answer
+    )
+
+
+def printable(text: str) -> str:
+    """`text` in one line: what moves the cursor or cannot be seen stands as Python's escapes."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
     )
 
 
@@ -48,9 +56,9 @@ def models_table(models: Sequence[Model]) -> str:
     """A line for each class of each model; "text" is what a reader reads."""
     rows = [
         (
-            model.name,
+            printable(model.name),
             str(model.version),
-            name,
+            printable(name),
             "-" if at is None else f"{at:.4f}",
             f"{model.review[name]:.4f}" if model.review and name in model.review else "-",
         )

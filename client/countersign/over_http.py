@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import socket
 import ssl
 import threading
 import time
@@ -271,4 +273,16 @@ def translated(error: Exception, address: Address) -> CountersignError:
         )
     if kind is DeadlineExceeded:
         return DeadlineExceeded(f"{url}: no answer")  # the call adds how long it waited
-    return kind(f"{url}: {error}")
+    return kind(f"{url}: {reason_of(error)}")
+
+
+def reason_of(error: Exception) -> str:
+    """The system's or OpenSSL's own words, without aiohttp's around them."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return str(error.certificate_error)
+    if not isinstance(error, aiohttp.ClientConnectorError):
+        return str(error)
+    cause = error.os_error
+    if isinstance(cause, (ssl.SSLError, socket.gaierror)) or not cause.errno:
+        return cause.strerror or str(cause)
+    return os.strerror(cause.errno)

@@ -6,6 +6,8 @@ import pty
 import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 
 import pytest
 from PIL import Image
@@ -112,6 +114,25 @@ def test_a_name_in_another_encoding_is_printed_escaped(fake, pages):
     assert "\\udcff.png " in table
 
 
+def test_no_name_of_a_file_reaches_the_terminal_as_it_is(fake, pages, capsys):
+    """A line feed, a sequence that clears the screen, a mark that turns the text around."""
+    names = ["a\nb.png", "c\x1b[2J.png", "d\u202egnp.png"]
+    for name in names:
+        (pages / "nested" / name).write_bytes(b"1")
+    (pages / "nested" / "e\r.txt").touch()
+    assert run(fake, "detect", "nested") == 0
+    printed = capsys.readouterr()
+    table = printed.out.splitlines()
+    assert len(table) == 1 + 2 * 4
+    assert len({len(line) for line in table}) == 1  # as wide as its heading
+    for name in ("a\\nb.png", "c\\x1b[2J.png", "d\\u202egnp.png"):
+        assert sum(line.startswith(f"nested/{name} ") for line in table) == 2
+    assert printed.err == "countersign: nested/e\\r.txt: skipped, no image\n"
+    assert run(fake, "detect", "--json", "nested") == 0
+    files = [record["file"] for record in records(capsys)]
+    assert files == sorted(f"nested/{name}" for name in [*names, "c.tiff"])
+
+
 def test_what_gives_no_image_is_an_error_by_name(fake, pages, capsys):
     (pages / "empty").mkdir()
     assert run(fake, "detect", "--json", "empty", "gone.jpg", "a.png") == 1
@@ -155,6 +176,17 @@ def test_standard_input_is_a_file(fake, pages):
     assert (process.returncode, errors) == (0, b"")
     found = [json.loads(line) for line in printed.splitlines()]
     assert [(each["file"], each["page"]) for each in found] == [("-", 1), ("-", 2), ("-", 3)]
+
+
+def test_ctrl_c_ends_the_wait_for_standard_input(fake, pages):
+    process = start(fake, "detect", "-", stdin=subprocess.PIPE)
+    process.stdin.write("more than a pipe holds, so that it is being read" * 2**14)
+    time.sleep(0.2)  # it reads the rest, and waits
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 130
+    with suppress(BrokenPipeError):
+        process.stdin.close()
+    assert process.stderr.read() == ""
 
 
 def test_a_full_disk_is_one_line(fake, pages):
@@ -344,6 +376,19 @@ def test_annotate_keeps_pictures_of_like_names_apart(fake, scans):
     assert run(fake, "detect", "one", "--annotate", "drawn") == 0
     drawn = {path.name for path in scans.glob("drawn/*")}
     assert drawn == {"a.png.jpg", "a.png.jpg.jpg", "page.jpg"}
+
+
+def test_annotate_needs_a_folder_that_it_can_write_before_it_asks(fake, scans, capsys):
+    (scans / "file").touch()
+    for folder, reason in {
+        "file": "not a folder",
+        "file/drawn": "not a folder",
+        "/proc/drawn": "No such file or directory",
+        "/proc": "No such file or directory",
+    }.items():
+        assert run(fake, "detect", "one", "--annotate", folder) == 2
+        assert capsys.readouterr().err == f"countersign: --annotate: {folder}: {reason}\n"
+    assert fake.asked == []
 
 
 def test_annotate_never_replaces_a_page(fake, scans, capsys):

@@ -1,5 +1,6 @@
 """Each way to the server: where it leads, what ends it, and what it survives."""
 
+import re
 import socket
 import subprocess
 import sys
@@ -99,8 +100,18 @@ def test_nobody_listening_is_unavailable(protocol):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # taken, but not listening
         url = f"127.0.0.1:{unused.getsockname()[1]}"
-        with Client(url, protocol=protocol) as client, pytest.raises(Unavailable, match=url):
+        with Client(url, protocol=protocol) as client, pytest.raises(Unavailable) as refused:
             client.detect(b"page", timeout_s=0.3)
+    assert re.match(rf"{url}: .*Connection refused", str(refused.value))
+    assert "ssl" not in str(refused.value)
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_a_host_that_is_not_there_is_said_in_the_systems_words(protocol):
+    client = Client("no.such.host.invalid:1", protocol=protocol)
+    with client, pytest.raises(Unavailable, match=r"host\.invalid:1: \w") as refused:
+        client.detect(b"page", timeout_s=0.3)
+    assert "ssl" not in str(refused.value)
 
 
 def test_a_restart_of_the_server_loses_no_page(serving):

@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import socket
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -67,10 +69,32 @@ def test_what_is_no_page_is_named_as_skipped(scans):
     assert found.others == [".DS_Store", "notes.txt", "queue"]
 
 
-def test_a_file_that_is_asked_for_is_sent_whatever_it_is(scans):
+def test_a_file_that_is_asked_for_is_sent_whatever_it_holds(scans):
     (scans / "notes.txt").write_text("text")
+    assert names(find(["notes.txt"], None)) == ["notes.txt"]
+
+
+def test_what_may_never_end_is_named_and_not_waited_for(scans):
     os.mkfifo(scans / "queue")
-    assert names(find(["notes.txt", "queue"], None)) == ["notes.txt", "queue"]
+    (scans / "link.jpg").symlink_to("queue")
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind("bound")
+        found = find(["queue", "link.jpg", "/dev/zero", "bound"], None)
+    assert [(name, str(error)) for name, error in found.unread] == [
+        ("queue", "a pipe, expected a file"),
+        ("link.jpg", "a pipe, expected a file"),
+        ("/dev/zero", "a device, expected a file"),
+        ("bound", "a socket, expected a file"),
+    ]
+    assert (names(found), found.others) == ([], [])
+
+
+def test_a_file_larger_than_any_image_is_named_and_not_read(scans):
+    with (scans / "page.jpg").open("wb") as file:
+        file.truncate(2**30 + 1)  # of holes
+    found = find(["."], None)
+    ((name, error),) = found.unread
+    assert (name, str(error)) == ("page.jpg", "1073741825 bytes, limit 1073741824")
 
 
 def test_linked_folders_are_searched_and_circles_end(scans):
@@ -140,6 +164,13 @@ def test_pictures_of_like_names_do_not_meet(tmp_path, order):
     paths += [pictures.path(sources[0], page, 2) for page in (1, 2)]
     assert len(set(paths)) == 4
     assert {path.suffix for path in paths} == {".jpg"}
+
+
+def test_standard_input_that_cannot_be_read_is_named(scans, monkeypatch):
+    with open(os.open("out", os.O_WRONLY | os.O_CREAT), "rb") as wrong_way:
+        monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=wrong_way))
+        found = find(["-"], None)
+    assert [(name, str(error)) for name, error in found.unread] == [("-", "Bad file descriptor")]
 
 
 def test_a_closed_standard_input_is_named(monkeypatch):

@@ -54,6 +54,8 @@ def test_a_path_gives_the_bytes_of_its_file(tmp_path, kind):
         (7, "int, expected bytes, a path or a numpy array"),
         ("nowhere.jpg", "nowhere.jpg: No such file or directory"),
         ("zero\0byte", "embedded null byte"),
+        ("/dev/zero", "/dev/zero: a device, expected a file"),
+        ("/", "/: a folder, expected a file"),
     ],
 )
 def test_anything_else_is_refused_by_name(image, reason):
