@@ -153,13 +153,13 @@ def parse(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> S
         allow_abbrev=False,
     )
     for setting in fields(Settings):
-        text = f"{setting.metadata['help']} (default: {setting.default})".replace("%", "%%")
+        words = f"{setting.metadata['help']} (default: {setting.default})".replace("%", "%%")
         if setting.type is bool:
             parser.add_argument(
-                flag(setting.name), nargs="?", const="1", help=text, metavar="1 or 0"
+                flag(setting.name), nargs="?", const="1", help=words, metavar="1 or 0"
             )
         else:
-            parser.add_argument(flag(setting.name), help=text, metavar="VALUE")
+            parser.add_argument(flag(setting.name), help=words, metavar="VALUE")
     options = vars(parser.parse_args(argv))
     values = {}
     for setting in fields(Settings):
