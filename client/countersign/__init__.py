@@ -17,7 +17,7 @@ from countersign.errors import (
     Refused,
     Unavailable,
 )
-from countersign.messages import Detection, Detections, Model, Reading
+from countersign.messages import Detection, Detections, Model, PageDetections, Reading
 
 __all__ = [
     "AsyncClient",
@@ -29,6 +29,7 @@ __all__ = [
     "Detection",
     "Detections",
     "Model",
+    "PageDetections",
     "Reading",
     "Refused",
     "Tls",

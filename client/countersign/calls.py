@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from countersign.errors import CountersignError
+from countersign.documents import DPI, Pages
+from countersign.errors import CountersignError, Refused
 from countersign.images import Image
 from countersign.messages import (
     DETECTOR,
@@ -19,15 +20,18 @@ from countersign.messages import (
     Detections,
     Infer,
     Model,
+    PageDetections,
     Reading,
     Request,
     Statistics,
     detect_parameters,
     to_detections,
     to_models,
+    to_page,
     to_reading,
     to_versions,
 )
+from countersign.pages import Page
 from countersign.retries import Attempts
 
 TIMEOUT_S = 30.0
@@ -46,6 +50,13 @@ class Encode:
 
 
 @dataclass(frozen=True)
+class Make:
+    """Gives what `function` returns, which may take a while, or raises its CountersignError."""
+
+    function: Callable[[], Any]
+
+
+@dataclass(frozen=True)
 class Send:
     """Gives the server's reply, or raises a CountersignError."""
 
@@ -60,7 +71,7 @@ class Pause:
     seconds: float
 
 
-Step = Encode | Send | Pause
+Step = Encode | Make | Send | Pause
 Steps = Generator[Step, Any, Answer]
 
 
@@ -71,7 +82,9 @@ class Batch(Generic[Item, Answer_co]):
     call: Callable[[Item], Steps[Answer_co]]
     items: Iterable[Item]
     concurrency: int  # calls at a time
-    follow: Callable[[Item, Answer_co], Iterable[Item]] | None = None  # items an answer adds
+    # items that an answer, or an error, adds
+    follow: Callable[[Item, Answer_co | CountersignError], Iterable[Item]] | None = None
+    end: Callable[[], None] | None = None  # called when nothing more is to come
 
     def __post_init__(self) -> None:
         if self.concurrency < 1:
@@ -141,6 +154,84 @@ def detect_pages(
         )
 
     return Batch(call, [1], concurrency, lambda _, first: range(2, pages_after(first)))
+
+
+def detect_document(
+    document: Image,
+    confidence: Confidence | None = None,
+    iou: float | None = None,
+    max_detections: int | None = None,
+    *,
+    pages: Iterable[int] | None = None,
+    dpi: float = DPI,
+    operating_point: str | None = None,
+    model: str = DETECTOR,
+    concurrency: int = CONCURRENCY,
+    timeout_s: float | None = TIMEOUT_S,
+) -> Batch[int, PageDetections]:
+    """What each page of a PDF, a TIFF or an image gives or raises, in order, as they get ready.
+
+    document  a file as bytes or path, or an array as `detect` takes it
+    pages     which pages, from 1; all if left out
+    dpi       at which pages of a PDF are drawn; those that are one scan go as that scan
+
+    The other settings are those of `detect`, `timeout_s` for each page. Boxes of a PDF come in
+    points too, with the page's fields for digital signatures and stamp annotations. A page that
+    fails stops no other; if the document cannot be opened, that is all that comes. At most
+    `concurrency` pages are in work. A PDF needs the extra: pip install 'countersign-client[pdf]'.
+    """
+    opened = Pages(document, dpi)
+
+    def call(page: int) -> Steps[PageDetections]:
+        return detect_page(
+            opened,
+            page,
+            confidence,
+            iou,
+            max_detections,
+            operating_point=operating_point,
+            model=model,
+            timeout_s=timeout_s,
+        )
+
+    def follow(page: int, _: object) -> Iterable[int]:
+        return range(2, opened.count + 1) if pages is None and page == 1 else ()
+
+    return Batch(call, [1] if pages is None else pages, concurrency, follow, opened.close)
+
+
+def detect_page(
+    pages: Pages,
+    page: int,
+    confidence: Confidence | None = None,
+    iou: float | None = None,
+    max_detections: int | None = None,
+    *,
+    operating_point: str | None = None,
+    model: str = DETECTOR,
+    timeout_s: float | None = TIMEOUT_S,
+) -> Steps[PageDetections]:
+    """A step of `detect_document`: one of its pages."""
+    attempts = Attempts(timeout_s)
+    detect_parameters(confidence, iou, max_detections, page, operating_point)  # raises at once
+
+    def asked(made: Page) -> Infer:
+        parameters = detect_parameters(
+            confidence, iou, max_detections, made.page_number, operating_point
+        )
+        return Infer(model, made.image, parameters)
+
+    made: Page = yield Make(partial(pages.page, page))
+    try:
+        reply = yield from replied(asked(made), attempts)
+    except Refused:
+        if not made.embedded:
+            raise
+        made = yield Make(partial(pages.page, page, drawn=True))  # PDFium may read that scan
+        reply = yield from replied(asked(made), attempts)
+    found = to_detections(reply, made.page_number)
+    pages.told(found.page_count)
+    return to_page(found, made, pages.count)
 
 
 def detect_many(
@@ -214,6 +305,6 @@ def replied(request: Request, attempts: Attempts) -> Steps[Any]:
         yield Pause(pause_s)
 
 
-def pages_after(first: Detections) -> int:
+def pages_after(first: Detections | CountersignError) -> int:
     """One more than the last page, if `first` is the first."""
-    return first.page_count + 1 if first.page == 1 else 0
+    return first.page_count + 1 if isinstance(first, Detections) and first.page == 1 else 0

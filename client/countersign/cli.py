@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Coroutine, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,20 @@ from typing import Any
 import countersign
 from countersign import calls
 from countersign.address import Address, Tls, address, key_in
-from countersign.calls import CONCURRENCY, TIMEOUT_S, Batch, Steps, pages_after
+from countersign.calls import CONCURRENCY, TIMEOUT_S, Batch, Steps
 from countersign.client import connect_async
+from countersign.documents import DPI, Pages
 from countersign.drivers import AsyncConnection, in_order_async, run_async
-from countersign.errors import CountersignError, Denied, Unavailable
+from countersign.errors import CountersignError, Denied, Refused, Unavailable
 from countersign.files import Found, Pictures, Source, find
-from countersign.messages import DETECTOR, OPERATING_POINTS, Confidence, Detections, Reading
+from countersign.messages import (
+    DETECTOR,
+    OPERATING_POINTS,
+    Confidence,
+    Detections,
+    PageDetections,
+    Reading,
+)
 from countersign.output import (
     Progress,
     heading,
@@ -40,6 +48,7 @@ from countersign.output import (
     table_rows,
 )
 
+GONE = (Denied, Unavailable)  # what one page is answered then is the answer to all
 PATIENCE_S = 0.5  # how long a server may be away before the command says so
 
 
@@ -49,6 +58,7 @@ class Ask:
 
     source: Source
     page: int = 1
+    pages: Pages | None = None  # of the source, for a detector
 
     def __str__(self) -> str:
         return self.source.name if self.page == 1 else f"{self.source.name}, page {self.page}"
@@ -83,7 +93,7 @@ def prepared(arguments: argparse.Namespace) -> Coroutine[Any, Any, int] | None:
         if arguments.command == "models":
             return list_models(arguments, connection)
         folder = getattr(arguments, "annotate", None)
-        found = find(arguments.paths, folder)
+        found = find(arguments.paths, folder, pdf=arguments.command == "detect")
         pictures = None if folder is None else Pictures(folder, found.sources)
     except (OSError, ValueError) as error:
         print_error(str(error))
@@ -116,12 +126,21 @@ async def ask(
         print_error(f"{name}: {reason}")
         if arguments.json:
             print(json_line(name, reason), flush=True)
-    answers = in_order_async(questions(found.sources, arguments), connection)
+    asks = [
+        Ask(
+            source, 1, Pages(source.image, arguments.dpi) if arguments.command == "detect" else None
+        )
+        for source in found.sources
+    ]
+    answers = in_order_async(questions(asks, arguments), connection)
     try:
         async with aclosing(answers):
-            failed = await print_answers(answers, found.sources, pictures, arguments.json)
+            failed = await print_answers(answers, asks, pictures, arguments.json)
     finally:
         await connection.close()
+        for asked in asks:
+            if asked.pages is not None:
+                asked.pages.close()
     if len(found.others) + len(found.unread) > 1:
         print_error(f"{len(found.unread)} not read, {len(found.others)} skipped")
     return 1 if found.unread or failed else 0
@@ -143,7 +162,7 @@ async def list_models(arguments: argparse.Namespace, connection: AsyncConnection
 
 async def print_answers(
     answers: AsyncGenerator[Detections | Reading | CountersignError, None],
-    sources: Sequence[Source],
+    asks: Sequence[Ask],
     pictures: Pictures | None,
     as_json: bool,
 ) -> bool:
@@ -151,13 +170,13 @@ async def print_answers(
 
     Once the server is gone, or closed to this client, that is the answer to all that follow.
     """
-    progress = Progress(len(sources))
-    width = max((len(printable(source.name)) for source in sources), default=0)
-    due = deque(map(Ask, sources))
+    progress = Progress(len(asks))
+    width = max((len(printable(asked.source.name)) for asked in asks), default=0)
+    due = deque(asks)
     headed, failed, gone = False, False, None
     with notices() as waiting:
         while due and gone is None:
-            progress.show(len(sources) - sum(one.page == 1 for one in due))
+            progress.show(len(asks) - sum(one.page == 1 for one in due))
             answer = await anext(answers)
             progress.clear()
             asked = due.popleft()
@@ -167,7 +186,8 @@ async def print_answers(
             if isinstance(answer, CountersignError):
                 print_error(f"{asked}: {answer}")
                 failed = True
-                gone = answer if isinstance(answer, (Denied, Unavailable)) else None
+                gone = answer if isinstance(answer, GONE) else None
+                close_last(asked)
                 continue
             waiting.answered()
             if not as_json:
@@ -179,6 +199,7 @@ async def print_answers(
                 picture = pictures.path(asked.source, asked.page, answer.page_count)
                 # in a thread: requests under way go on
                 failed |= not await asyncio.to_thread(draw, asked, answer, picture)
+            close_last(asked)
     if gone is not None and due:
         print_error(f"{len(due)} more not sent")
         for asked in due if as_json else ():
@@ -188,19 +209,27 @@ async def print_answers(
 
 def following(asked: Ask, answer: Detections | Reading | CountersignError) -> list[Ask]:
     """The pages after the first of a file, once the answer to the first is there."""
-    if not isinstance(answer, Detections) or asked.page > 1:
+    if asked.pages is None or asked.page > 1 or isinstance(answer, GONE):
         return []
-    return [Ask(asked.source, page) for page in range(2, pages_after(answer))]
+    pages = range(2, asked.pages.count + 1)
+    return [Ask(asked.source, page, asked.pages) for page in pages]
 
 
-def questions(sources: Sequence[Source], arguments: argparse.Namespace) -> Batch[Ask, Any]:
+def close_last(asked: Ask) -> None:
+    """Closes the file whose last page this is."""
+    if asked.pages is not None and asked.page >= asked.pages.count:
+        asked.pages.close()
+
+
+def questions(asks: Sequence[Ask], arguments: argparse.Namespace) -> Batch[Ask, Any]:
     """What to ask about each file: a detector about all pages, the reader about an image."""
 
-    def detect(asked: Ask) -> Steps[Detections]:
-        return calls.detect(
-            asked.source.image,
+    def detect(asked: Ask) -> Steps[PageDetections]:
+        assert asked.pages is not None
+        return calls.detect_page(
+            asked.pages,
+            asked.page,
             arguments.confidence,
-            page=asked.page,
             operating_point=arguments.operating_point,
             model=arguments.model,
             timeout_s=arguments.timeout,
@@ -210,7 +239,7 @@ def questions(sources: Sequence[Source], arguments: argparse.Namespace) -> Batch
         return calls.read(asked.source.image, arguments.min_confidence, timeout_s=arguments.timeout)
 
     call = detect if arguments.command == "detect" else read
-    return Batch(call, map(Ask, sources), arguments.concurrency, following)
+    return Batch(call, asks, arguments.concurrency, following)
 
 
 def server(arguments: argparse.Namespace) -> Address:
@@ -229,9 +258,13 @@ def draw(asked: Ask, detections: Detections, picture: Path) -> bool:
     """Writes `picture`; False, and said on stderr, if that fails."""
     from countersign.drawing import annotate  # needs Pillow, which is optional
 
+    image = asked.source.image
     try:
-        annotate(asked.source.image, detections, picture)
-    except OSError as error:
+        if isinstance(detections, PageDetections) and detections.size_points and asked.pages:
+            image = asked.pages.page(asked.page).image  # of the PDF
+            detections = replace(detections, page=1, page_count=1)
+        annotate(image, detections, picture)
+    except (OSError, Refused) as error:
         print_error(f"{asked}: not drawn: {error}")
         return False
     return True
@@ -298,8 +331,7 @@ def build_parser() -> argparse.ArgumentParser:
     server.add_argument(
         "--url",
         metavar="[SCHEME://]HOST[:PORT]",
-        help="scheme grpc, grpcs, http or https, or dns:/// for all addresses of a name in turn; "
-        "else $COUNTERSIGN_URL, else this machine",
+        help="scheme grpc, grpcs, http or https; else $COUNTERSIGN_URL, else this machine",
     )
     server.add_argument("--protocol", choices=["grpc", "http"], help="if the URL has no scheme")
     server.add_argument(
@@ -329,7 +361,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     images = argparse.ArgumentParser(add_help=False, parents=[shared])
     images.add_argument(
-        "paths", nargs="+", metavar="PATH", help="image, folder, or - for standard input"
+        "paths", nargs="+", metavar="PATH", help="PDF, image, folder, or - for standard input"
     )
     images.add_argument(
         "--concurrency", type=count, default=CONCURRENCY, metavar="N", help="files at a time"
@@ -353,6 +385,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--operating-point",
         choices=OPERATING_POINTS,
         help="which of the model's own scores: to be relied on (the model's default) or looked at",
+    )
+    detect.add_argument(
+        "--dpi", type=count, default=DPI, metavar="N", help="at which pages of PDFs are drawn"
     )
     detect.add_argument(
         "--annotate", type=Path, metavar="FOLDER", help="draw the boxes on copies of the pages"

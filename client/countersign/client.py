@@ -43,8 +43,7 @@ class Client:
     """A connection to the server that any thread may use. Close it, or use `with`.
 
     url       [grpc|grpcs|http|https://]HOST[:PORT]; None for $COUNTERSIGN_URL, else 127.0.0.1;
-              without a port 8001 for gRPC, 8000 for HTTP. [grpcs+]dns:///HOST[:PORT] has gRPC's
-              requests go to all addresses of HOST in turn
+              without a port 8001 for gRPC, 8000 for HTTP
     protocol  "grpc" or "http", if the URL does not say; else gRPC
     tls       encrypts if given, as grpcs:// and https:// do; Tls() trusts the system's authorities
     headers   go with each request
@@ -80,6 +79,7 @@ class Client:
 
     detect = blocking(calls.detect)
     detect_pages = streaming(calls.detect_pages)
+    detect_document = streaming(calls.detect_document)
     detect_many = streaming(calls.detect_many)
     read = blocking(calls.read)
     models = blocking(calls.models)
@@ -111,6 +111,7 @@ class AsyncClient:
 
     detect = awaited(calls.detect)
     detect_pages = streaming_async(calls.detect_pages)
+    detect_document = streaming_async(calls.detect_document)
     detect_many = streaming_async(calls.detect_many)
     read = awaited(calls.read)
     models = awaited(calls.models)

@@ -3,12 +3,13 @@
 A page is made when it is asked for, so that memory is that of the pages in work.
 """
 
-import asyncio
 import re
+import threading
 from contextlib import closing
 from typing import Protocol
 
 from countersign.errors import Refused
+from countersign.images import Image, encoded
 from countersign.pages import Bounds, OtherKind, Page, TooLarge
 from countersign.pdf import DPI, PdfDocument, PdfProcess, image_picture
 from countersign.tiff import Tiff
@@ -73,6 +74,27 @@ class ImageDocument:
         """There is nothing to free."""
 
 
+class UnknownDocument:
+    """A file of a kind that is not known here; its first page tells how many it has."""
+
+    kind = "image"
+    page_count = 1
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def page(self, number: int, drawn: bool = False) -> Page:
+        """The whole file, and which page of it."""
+        return Page(number, self._data, number)
+
+    async def page_async(self, number: int, drawn: bool = False) -> Page:
+        """As `page`."""
+        return self.page(number)
+
+    def close(self) -> None:
+        """There is nothing to free."""
+
+
 def open_document(
     data: bytes,
     dpi: float = DPI,
@@ -98,14 +120,55 @@ def open_document(
     return ImageDocument(data, bounds.max_pages, kind == "TIFF")
 
 
-async def open_document_async(
-    data: bytes,
-    dpi: float = DPI,
-    bounds: Bounds | None = None,
-    process: PdfProcess | None = None,
-) -> Document:
-    """As `open_document`, without holding up the event loop."""
-    return await asyncio.to_thread(open_document, data, dpi, bounds, process)
+class Pages:
+    """The pages of a file, which is opened when the first is asked for; for any thread. Close it.
+
+    `source` is a path, bytes or an array, as `images.encoded` takes it.
+    """
+
+    def __init__(self, source: Image, dpi: float = DPI, bounds: Bounds | None = None) -> None:
+        self._source, self._dpi, self._bounds = source, dpi, bounds
+        self._document: Document | None = None
+        self._failure: Refused | None = None
+        self._told = 0
+        self._lock = threading.Lock()
+
+    @property
+    def count(self) -> int:
+        """0 as long as it is not open."""
+        return max(self._told, self._document.page_count) if self._document else 0
+
+    def told(self, count: int) -> None:
+        """The server found so many pages in a file of which it was sent all."""
+        self._told = max(self._told, count)
+
+    def page(self, number: int, drawn: bool = False) -> Page:
+        """Page `number`, from 1. Raises Refused, as `open_document` does."""
+        with self._lock:
+            if self._failure is not None:
+                raise self._failure
+            if self._document is None:
+                try:
+                    self._document = self._opened()
+                except Refused as error:
+                    self._failure = error
+                    raise
+            return self._document.page(number, drawn)
+
+    def _opened(self) -> Document:
+        data = encoded(self._source)
+        try:
+            return open_document(data, self._dpi, self._bounds)
+        except OtherKind as error:
+            if error.kinds:
+                raise
+            return UnknownDocument(data)  # the server says what is wrong with it
+
+    def close(self) -> None:
+        """It can no longer be asked."""
+        self._failure = Refused("document: closed")
+        if self._document is not None:
+            self._document.close()
 
 
 def picture_of(data: bytes, number: int, dpi: float, bounds: Bounds, process: PdfProcess) -> bytes:
@@ -127,11 +190,12 @@ def kind_of(data: bytes) -> str:
     if PDF in data[:PDF_WITHIN]:
         found.append("PDF")
     if not found:
-        raise OtherKind(f"document: {len(data)} bytes, begins {data[:8]!r}, {EXPECTED}")
+        raise OtherKind(f"document: {len(data)} bytes, begins {data[:8]!r}, {EXPECTED}", [])
     if is_zip(data):
         found.append("ZIP")
     if len(found) > 1:
-        raise OtherKind(f"document: two formats in one file, {' and '.join(found)}; {EXPECTED}")
+        both = " and ".join(found)
+        raise OtherKind(f"document: two formats in one file, {both}; {EXPECTED}", found)
     return found[0]
 
 

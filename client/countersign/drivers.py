@@ -9,7 +9,7 @@ from functools import wraps
 from itertools import islice
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, get_args
 
-from countersign.calls import Batch, Encode, Pause, Step, Steps
+from countersign.calls import Batch, Encode, Make, Pause, Step, Steps
 from countersign.errors import CountersignError, without_frames
 from countersign.images import encoded
 from countersign.messages import NO_HEADERS, Request
@@ -64,6 +64,8 @@ def run(steps: Steps[Answer], connection: Connection) -> Answer:
     def done(step: Step) -> Any:
         if isinstance(step, Encode):
             return encoded(step.image)
+        if isinstance(step, Make):
+            return step.function()
         if isinstance(step, Pause):
             return connection.pause(step.seconds)
         return connection.send(step.request, step.timeout_s)
@@ -93,6 +95,8 @@ async def run_async(steps: Steps[Answer], connection: AsyncConnection) -> Answer
     async def done(step: Step) -> Any:
         if isinstance(step, Encode):
             return await asyncio.to_thread(encoded, step.image)
+        if isinstance(step, Make):
+            return await asyncio.to_thread(step.function)
         if isinstance(step, Pause):
             return await connection.pause(step.seconds)
         return await connection.send(step.request, step.timeout_s)
@@ -135,7 +139,7 @@ class Turns(Generic[Item, Answer, Call]):
 
     def answered(self, item: Item, answer: Answer | CountersignError) -> None:
         """Begins what the answer adds; its turn comes before that of the others."""
-        if self._batch.follow and not isinstance(answer, CountersignError):
+        if self._batch.follow:
             added = [(one, self._start(one)) for one in self._batch.follow(item, answer)]
             self._begun.extendleft(reversed(added))
 
@@ -165,6 +169,8 @@ def in_order(
             yield answer
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+        if batch.end:
+            batch.end()
 
 
 async def in_order_async(
@@ -193,6 +199,8 @@ async def in_order_async(
         for call in turns.rest():
             call.cancel()
         await asyncio.gather(*turns.rest(), return_exceptions=True)
+        if batch.end:
+            batch.end()
 
 
 def blocking(

@@ -19,8 +19,9 @@ IMAGES = (  # how they begin; WebP apart
     *(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
     b"BM",
 )
+PDF, PDF_SUFFIX = b"%PDF-", ".pdf"
 UNREAD = {  # pages, but not for this server: how they begin
-    b"%PDF-": "a PDF file",
+    PDF: "a PDF file",
     b"GIF8": "a GIF file",
     b"\0\0\0\x0cjP  ": "a JPEG 2000 file",
     b"\xff\x4f\xff\x51": "a JPEG 2000 file",
@@ -31,7 +32,7 @@ UNREAD = {  # pages, but not for this server: how they begin
     b"%!PS": "a PostScript file",
 }
 UNREAD_SUFFIXES = (  # whatever they begin with
-    *(".pdf", ".gif", ".heic", ".heif", ".avif", ".jp2", ".j2k", ".jxl"),
+    *(PDF_SUFFIX, ".gif", ".heic", ".heif", ".avif", ".jp2", ".j2k", ".jxl"),
     *(".psd", ".djvu", ".djv", ".ps", ".eps"),
 )
 HEIF = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
@@ -57,11 +58,11 @@ class Found:
     others: list[str] = field(default_factory=list)  # no images by name and content
 
 
-def find(paths: Iterable[str], skipped: Path | None) -> Found:
+def find(paths: Iterable[str], skipped: Path | None, pdf: bool = False) -> Found:
     """The files at `paths`, and those in folders and their subfolders, linked ones too, by name.
 
     Links come last, so that a file goes by its own name. Folder `skipped` is not searched inside
-    another. "-" is standard input, read here.
+    another. "-" is standard input, read here. With `pdf`, PDF files are asked about too.
     """
     found = Found()
     sources: dict[str, Source] = {}
@@ -74,12 +75,13 @@ def find(paths: Iterable[str], skipped: Path | None) -> Found:
         elif os.path.isdir(name):
             before = len(sources) + len(found.unread)
             for file, error in search(name, {key_of(skipped)} - {key_of(name)}):
-                sort(file, error, found, sources)
+                sort(file, error, found, sources, pdf=pdf)
             if len(sources) + len(found.unread) == before:
-                reason = f"no image in this folder ({' '.join(SUFFIXES)})"
+                suffixes = (*SUFFIXES, PDF_SUFFIX) if pdf else SUFFIXES
+                reason = f"no image in this folder ({' '.join(suffixes)})"
                 found.unread.append((name, Refused(reason)))
         else:
-            sort(name, None, found, sources, asked=True)
+            sort(name, None, found, sources, asked=True, pdf=pdf)
     found.sources = list(sources.values())
     return found
 
@@ -105,12 +107,13 @@ def sort(
     found: Found,
     sources: dict[str, Source],
     asked: bool = False,
+    pdf: bool = False,
 ) -> None:
     """Puts one file where it belongs; one that was `asked` for by name is no other."""
     try:
         if error is not None:
             raise error
-        kind = unread_kind(file, os.stat(file), asked)
+        kind = unread_kind(file, os.stat(file), asked, pdf)
     except OSError as reason:
         found.unread.append((file, Refused(reason.strerror or str(reason))))
         return
@@ -122,8 +125,8 @@ def sort(
         found.others.append(file)
 
 
-def unread_kind(file: str, status: os.stat_result, asked: bool) -> str | None:
-    """What `file` is, if it is no image; None if it is one, "" if it was never a page.
+def unread_kind(file: str, status: os.stat_result, asked: bool, pdf: bool) -> str | None:
+    """What `file` is, if it is not read; None if it is, "" if it was never a page.
 
     An image by its name is one, so that the server says what is wrong with it. What has neither
     content nor suffix to go by may have been a page. Raises OSError if it cannot be read.
@@ -132,6 +135,8 @@ def unread_kind(file: str, status: os.stat_result, asked: bool) -> str | None:
         return not_read(status) if asked else ""
     with open(file, "rb") as opened:
         head = opened.read(HEAD)
+    if pdf and (head.startswith(PDF) or file.lower().endswith(PDF_SUFFIX)):
+        return None
     kinds = [kind for begin, kind in UNREAD.items() if head.startswith(begin)]
     if kinds or (head[4:8] == b"ftyp" and head[8:12] in HEIF):
         return f"{kinds[0] if kinds else 'a HEIC or AVIF file'}, not read: convert it to images"

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from countersign.errors import Refused
+from countersign.pages import Page
 
 Confidence = float | Mapping[str, float]
 Parameters = Mapping[str, float | int | str]
@@ -89,6 +90,19 @@ class Detections:
             yield Detection(tuple(box), score, label)
 
 
+@dataclass(frozen=True, eq=False)
+class PageDetections(Detections):
+    """Those of a page of a document; of a PDF also in points, with what it says of itself.
+
+    Points (1/72 inch) are from the top left of the page as it is shown.
+    """
+
+    size_points: tuple[float, float] | None = None  # width, height of a PDF's page
+    boxes_points: npt.NDArray[np.float64] | None = None  # (N, 4)
+    signature_fields: tuple[Mapping[str, Any], ...] = ()  # name, signed, bbox_points or None
+    stamp_annotations: tuple[Mapping[str, Any], ...] = ()  # name, bbox_points
+
+
 @dataclass(frozen=True)
 class Reading:
     """The text of one CAPTCHA. Use it if `certain`; else fetch a new image, do not guess."""
@@ -143,6 +157,22 @@ def to_detections(reply: Reply, page: int) -> Detections:
         page_size=(width, height),
         page=page,
         page_count=page if count is None else int(count[0]),
+    )
+
+
+def to_page(found: Detections, page: Page, page_count: int) -> PageDetections:
+    """What was found on that page of a document of so many."""
+    return PageDetections(
+        found.boxes,
+        found.scores,
+        found.labels,
+        found.page_size,
+        page.number,
+        page_count,
+        page.size_points,
+        None if page.matrix is None else page.to_points(found.boxes),
+        tuple(page.signature_fields),
+        tuple(page.stamp_annotations),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from countersign.errors import CountersignError
-from countersign.messages import Detections, Model, Reading
+from countersign.messages import Detections, Model, PageDetections, Reading
 
 Answer = Detections | Reading | CountersignError
 
@@ -31,13 +31,13 @@ def table_rows(file: str, answer: Detections | Reading, width: int) -> str:
     if isinstance(answer, Reading):
         text = "uncertain" if answer.certain is False else printable(answer.text)
         return f"{file:{width}}  {text:9}  {answer.confidence:10.4f}"
-    if not len(answer):
-        return f"{file:{width}}  {answer.page:4}  nothing"
-    return "\n".join(
-        f"{file:{width}}  {answer.page:4}  {printable(found.label):9}  {found.score:5.3f}"
+    begin = f"{file:{width}}  {answer.page:4}  "
+    rows = [
+        f"{begin}{printable(found.label):9}  {found.score:5.3f}"
         + "".join(f" {edge:7.1f}" for edge in found.box)
         for found in answer
-    )
+    ]
+    return "\n".join((rows or [f"{begin}nothing"]) + [begin + line for line in _pdf_lines(answer)])
 
 
 def printable(text: str) -> str:
@@ -91,6 +91,17 @@ def _classes(model: Model) -> Mapping[str, float | None]:
     return {"text": model.confidence}
 
 
+def _pdf_lines(answer: Detections) -> list[str]:
+    """What a PDF says of itself on that page."""
+    if not isinstance(answer, PageDetections):
+        return []
+    fields = [
+        f"field {field['name']!r}, {'signed' if field['signed'] else 'not signed'} digitally"
+        for field in answer.signature_fields
+    ]
+    return fields + [f"stamp annotation {each['name']!r}" for each in answer.stamp_annotations]
+
+
 def _fields(answer: Answer, page: int) -> dict[str, Any]:
     if isinstance(answer, CountersignError):
         return {"page": page, "error": str(answer)} if page > 1 else {"error": str(answer)}
@@ -110,12 +121,19 @@ def _fields(answer: Answer, page: int) -> dict[str, Any]:
         }
         for found in answer
     ]
-    return {
+    fields: dict[str, Any] = {
         "page": answer.page,
         "page_count": answer.page_count,
         "page_size": list(answer.page_size),
         "detections": detections,
     }
+    if isinstance(answer, PageDetections) and answer.boxes_points is not None:
+        fields["page_size_points"] = answer.size_points
+        for row, box in zip(detections, answer.boxes_points.tolist(), strict=True):
+            row["box_points"] = [round(edge, 2) for edge in box]
+        fields["signature_fields"] = answer.signature_fields
+        fields["stamp_annotations"] = answer.stamp_annotations
+    return fields
 
 
 def _short(value: float) -> float:

@@ -22,7 +22,11 @@ class Encrypted(Refused):
 
 
 class OtherKind(Refused):
-    """The file is no document of a kind that is read, or of two kinds at once."""
+    """The file is no document of a kind that is read, or of two `kinds` at once."""
+
+    def __init__(self, detail: str, kinds: list[str]) -> None:
+        super().__init__(detail)
+        self.kinds = kinds
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ class PdfProcess:
             status = self._process.wait()
             if late.is_set():
                 raise Ended(f"takes longer than {seconds:g} s") from None
-            raise Ended(f"ended the process that reads it, exit status {status}") from error
+            raise Ended(f"takes too much memory, or breaks its reader (status {status})") from error
         finally:
             timer.cancel()
 

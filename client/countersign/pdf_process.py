@@ -34,6 +34,7 @@ Box = tuple[float, float, float, float]
 GRACE_S = 5  # after which a page's own alarm ends what nobody ended
 JPEG_QUALITY = 90
 UNKNOWN_DPI = 150  # of an image that does not say its own
+NO_DPI = 72  # what is said, by files and by Pillow, when nothing is known
 ORIENTATION = 274  # EXIF's tag
 LEAST_DRAWN = 8  # pixels of an edge: less is no page
 OBJECTS_MAX = 20_000  # of a page that is looked at for being a scan; text under it is many
@@ -75,11 +76,11 @@ class Opened:
     """A PDF that is open."""
 
     def __init__(self, data: bytes) -> None:
-        self.data = data
-        try:
-            self.document = pdfium.PdfDocument(data)
-        except pdfium.PdfiumError as error:
-            raise unopened(error) from error
+        self.data = data  # PDFium reads it as long as the document is open
+        handle = c.FPDF_LoadMemDocument64(data, len(data), None)
+        if not handle:
+            raise unopened(c.FPDF_GetLastError())
+        self.document = pdfium.PdfDocument(handle)
         self.page_count = len(self.document)
         self._masked: bool | None = None
         with suppress(pdfium.PdfiumError):  # a document without a form has none
@@ -92,15 +93,25 @@ class Opened:
             self._masked = MASKED.search(self.data) is not None
         return self._masked
 
+    @property
+    def all_signed(self) -> bool | None:
+        """Whether all of the document's signature fields are signed; None if only some are."""
+        fields = [
+            c.FPDF_GetSignatureObject(self.document, number)
+            for number in range(c.FPDF_GetSignatureCount(self.document))
+        ]
+        signed = {c.FPDFSignatureObj_GetContents(field, None, 0) > 0 for field in fields}
+        return signed.pop() if len(signed) == 1 else None
+
     def close(self) -> None:
         self.document.close()
 
 
-def unopened(error: pdfium.PdfiumError) -> Refused:
+def unopened(code: int) -> Refused:
     """Why PDFium did not open a document."""
-    if getattr(error, "err_code", None) == c.FPDF_ERR_PASSWORD:
+    if code == c.FPDF_ERR_PASSWORD:
         return Refused("document: an encrypted PDF, which asks for a password", kind="encrypted")
-    return Refused(f"document: no PDF that can be read: {error}", kind="unreadable")
+    return Refused(f"document: no PDF that can be read, PDFium's error {code}", kind="unreadable")
 
 
 def page_of(opened: Opened, number: int, dpi: float, drawn: bool, most: int) -> tuple[Any, bytes]:
@@ -194,18 +205,22 @@ def annotations(opened: Opened, page: pdfium.PdfPage) -> tuple[list, list, bool]
             elif kind == c.FPDF_ANNOT_WIDGET and opened.document.formenv:
                 form = opened.document.formenv
                 if c.FPDFAnnot_GetFormFieldType(form, annotation) == c.FPDF_FORMFIELD_SIGNATURE:
-                    fields.append(signature_field(form, annotation, box))
+                    fields.append(signature_field(opened, annotation, box))
         finally:
             c.FPDFPage_CloseAnnot(annotation)
     return fields, stamps, visible
 
 
-def signature_field(form: Any, annotation: Any, box: Box | None) -> JsonObject:
-    """A field for a digital signature; it is signed if it, or the field over it, has a value."""
-    signed = bool(c.FPDFAnnot_HasKey(annotation, b"V"))
-    if not signed and (parent := c.FPDFAnnot_GetLinkedAnnot(annotation, b"Parent")):
-        signed = bool(c.FPDFAnnot_HasKey(parent, b"V"))
-        c.FPDFPage_CloseAnnot(parent)
+def signature_field(opened: Opened, annotation: Any, box: Box | None) -> JsonObject:
+    """A field for a digital signature, which is signed if it has a value.
+
+    The value may be the field's over it, which PDFium does not show: then what all of the
+    document's fields have in common counts, and `signed` is None if they differ.
+    """
+    form = opened.document.formenv
+    signed: bool | None = bool(c.FPDFAnnot_HasKey(annotation, b"V"))
+    if not signed and c.FPDFAnnot_HasKey(annotation, b"Parent"):
+        signed = opened.all_signed
     name = read_text(
         lambda buffer, size: c.FPDFAnnot_GetFormFieldName(form, annotation, buffer, size)
     )
@@ -369,9 +384,9 @@ def embedded(page: Any, image: Any, meta: Any, orientation: int) -> bytes | None
         if orientation in TURNS:
             picture = picture.transpose(TURNS[orientation])
         if picture.mode == "L" and only_black_and_white(picture):
-            file = io.BytesIO()
-            picture.convert("1", dither=Image.Dither.NONE).save(file, "TIFF", compression="group4")
-            return file.getvalue()
+            tiff = io.BytesIO()
+            picture.convert("1", dither=Image.Dither.NONE).save(tiff, "TIFF", compression="group4")
+            return tiff.getvalue()
         return jpeg(picture)
     finally:
         bitmap.close()
@@ -414,7 +429,7 @@ def image_picture(data: bytes, number: int, dpi: float, most: int) -> bytes:
         image.seek(number - 1)
         check_pixels(f"page {number}:", image.width, image.height, most)
         own_dpi = float(image.info.get("dpi", (0, 0))[0])
-        scale = dpi / (own_dpi if own_dpi > 1 else UNKNOWN_DPI)
+        scale = dpi / (own_dpi if own_dpi > NO_DPI else UNKNOWN_DPI)
         return resized(image, image.width * scale, image.height * scale)
     except EOFError as error:
         raise Refused(f"page: {number}, the file has fewer", kind="number") from error

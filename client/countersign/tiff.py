@@ -5,6 +5,7 @@ Else each page would travel with all the others.
 
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from countersign.errors import Refused
@@ -25,7 +26,7 @@ class Layout(NamedTuple):
     """How numbers are written: struct formats."""
 
     order: str
-    count: str  # of a directory's entries
+    number: str  # of a directory's entries
     word: str  # an offset, and the number of an entry's values
 
     @property
@@ -34,7 +35,8 @@ class Layout(NamedTuple):
         return f"{self.order}HH{self.word}{struct.calcsize(self.order + self.word)}s"
 
 
-class Entry(NamedTuple):
+@dataclass(frozen=True)
+class Entry:
     """A field of a directory."""
 
     kind: int
@@ -71,7 +73,7 @@ class Tiff:
             return None  # the servers say what is wrong with it
 
     def _walked(self, at: int) -> Iterator[Directory]:
-        order, count, word = self._layout
+        order, number_of, word = self._layout
         seen: set[int] = set()
         while at:
             if at in seen or len(seen) >= MAX_DIRECTORIES:
@@ -80,12 +82,12 @@ class Tiff:
                     f"{MAX_DIRECTORIES}"
                 )
             seen.add(at)
-            (number,) = struct.unpack_from(order + count, self._data, at)
+            (number,) = struct.unpack_from(order + number_of, self._data, at)
             if number > MAX_ENTRIES:
                 raise Refused(
                     f"image: a TIFF file with a directory of {number} entries, limit {MAX_ENTRIES}"
                 )
-            at += struct.calcsize(order + count)
+            at += struct.calcsize(order + number_of)
             size = struct.calcsize(self._layout.entry)
             directory: Directory = {}
             for _ in range(number):
@@ -132,7 +134,7 @@ class Tiff:
 
     def _alone(self, directory: Directory) -> bytes:
         """A file of that directory: header, directory, values, data."""
-        order, count, word = self._layout
+        order, number_of, word = self._layout
         kept = {tag: entry for tag, entry in directory.items() if tag not in POINTERS}
         contents = {tag: self._content(entry) for tag, entry in kept.items()}
         data: list[bytes] = []
@@ -157,7 +159,7 @@ class Tiff:
         first = len(header) + word_size
         values_at = (
             first
-            + struct.calcsize(order + count)
+            + struct.calcsize(order + number_of)
             + len(kept) * struct.calcsize(self._layout.entry)
             + word_size
         )
@@ -173,7 +175,11 @@ class Tiff:
             contents[tag] = struct.pack(
                 f"{order}{len(starts)}{word}", *(end + start for start in starts)
             )
-        parts = [header, struct.pack(order + word, first), struct.pack(order + count, len(kept))]
+        parts = [
+            header,
+            struct.pack(order + word, first),
+            struct.pack(order + number_of, len(kept)),
+        ]
         for tag in sorted(kept):
             value = (
                 struct.pack(order + word, spots[tag])

@@ -138,7 +138,8 @@ def test_what_gives_no_image_is_an_error_by_name(fake, pages, capsys):
     assert run(fake, "detect", "--json", "empty", "gone.jpg", "a.png") == 1
     printed = capsys.readouterr()
     assert printed.err.splitlines() == [
-        "countersign: empty: no image in this folder (.jpg .jpeg .jfif .png .tif .tiff .webp .bmp)",
+        "countersign: empty: no image in this folder "
+        "(.jpg .jpeg .jfif .png .tif .tiff .webp .bmp .pdf)",
         "countersign: gone.jpg: No such file or directory",
         "countersign: 2 not read, 0 skipped",
     ]
