@@ -1,8 +1,11 @@
 """`python -m gateway` answers in the foreground until SIGTERM or Ctrl-C."""
 
 import logging
+import signal
 import socket
 import sys
+import urllib.error
+import urllib.request
 from contextlib import suppress
 
 import uvicorn
@@ -11,6 +14,7 @@ from gateway.app import create_app
 from gateway.log import PredictionLog, Store, sqlite_url
 from gateway.settings import Settings, SettingsError, parse
 
+READY_S = 20
 BACKLOG = 512  # connections that wait to be taken
 
 
@@ -57,16 +61,37 @@ def open_log(settings: Settings) -> PredictionLog | None:
     return PredictionLog(url, store, settings.keep, settings.random_share)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Answers until told to stop. Exit status 0 after a stop, 1 if it could not run."""
+def ready(settings: Settings) -> int:
+    """Asks a running gateway of these settings whether it is ready; 0 if it is."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
+    shown = f"[{host}]" if ":" in host else host
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        settings = parse(sys.argv[1:] if argv is None else argv)
-        log = open_log(settings)
+        with opener.open(f"http://{shown}:{settings.port}/readyz", timeout=READY_S):
+            return 0
+    except urllib.error.HTTPError as error:
+        print(f"countersign gateway: {error.read().decode(errors='replace')}", file=sys.stderr)
+    except OSError as error:
+        print(f"countersign gateway: {error}", file=sys.stderr)
+    return 1
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Answers until told to stop; with `ready` asks one that runs. Exit status 0, or 1."""
+    argv = sys.argv[1:] if argv is None else argv
+    asks = argv[:1] == ["ready"]
+    try:
+        settings = parse(argv[1:] if asks else argv)
+        log = None if asks else open_log(settings)
     except (SettingsError, OSError) as error:
         print(f"countersign gateway: {error}", file=sys.stderr)
         return 1
+    if asks:
+        return ready(settings)
     logging.basicConfig(format="countersign gateway: %(message)s")
     logging.getLogger("countersign.gateway").setLevel(logging.INFO)
+    # uvicorn raises the signal again once all is ended
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with suppress(KeyboardInterrupt):
         Server(config_of(settings, log)).run()
     return 0

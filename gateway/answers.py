@@ -4,6 +4,7 @@ Answers are written as plain dictionaries of these shapes: validating thousands 
 more than finding them in the reply did.
 """
 
+from http import HTTPStatus
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -151,10 +152,40 @@ class Health(Answer):
     status: str = Field(examples=["ok"])
 
 
+EXAMPLES = {  # of problems: type and detail, and what else they have
+    400: ("bad-setting", "confidence: '2', limit 0 to 1", {}),
+    401: ("denied", "authorization: expected Bearer and a key", {}),
+    413: (
+        "too-many-pages",
+        "document: 100000 pages, limit 2000",
+        {"value": 100_000, "limit": 2000},
+    ),
+    415: ("other-kind", "document: 900 bytes, begins b'GIF89a', expected a PDF, JPEG ...", {}),
+    422: ("encrypted", "document: an encrypted PDF, which asks for a password", {}),
+    429: ("busy", "busy: 96 pages are waiting or under way, limit 96", {}),
+    503: ("unavailable", "127.0.0.1:8001: connection refused", {}),
+    504: ("late", "127.0.0.1:8001: no answer within 30 s", {}),
+}
+
+
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route that may answer these problems."""
-    content = {"application/problem+json": {"schema": ProblemAnswer.model_json_schema()}}
     return {
-        status: {"description": "A problem, as RFC 9457 has it", "content": content}
+        status: {"description": HTTPStatus(status).phrase, **problem_shown(status)}
         for status in statuses
     }
+
+
+def problem_shown(status: int) -> dict[str, Any]:
+    """How OpenAPI shows a problem."""
+    kind, detail, extra = EXAMPLES.get(status, ("", HTTPStatus(status).phrase, {}))
+    title = HTTPStatus(status).phrase
+    type_ = f"urn:countersign:{kind}" if kind else "about:blank"
+    example = {"type": type_, "title": title, "status": status}
+    schema = ProblemAnswer.model_json_schema()
+    content = {"schema": schema, "example": {**example, "detail": detail, **extra}}
+    shown: dict[str, Any] = {"content": {"application/problem+json": content}}
+    if status in (429, 503):
+        seconds = {"description": "seconds until then", "schema": {"type": "integer"}}
+        shown["headers"] = {"Retry-After": seconds}
+    return shown

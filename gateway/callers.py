@@ -1,10 +1,16 @@
 """Who asks: the one place that decides it.
 
-The gateway has no keys of its own. Who sends `Authorization: Bearer KEY` is passed on with it,
-and the servers' front decides; what is answered without the servers asks the front first.
+The gateway has no keys of its own. Who sends `Authorization: Bearer KEY` is passed on with it, and
+the servers' front decides. What is answered without the servers, as the log, asks the front first.
+The servers' file of keys, if it is told, only says what a key that the front took is called, and
+whether it may read the log.
 """
 
+import json
 from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
 from starlette.requests import Request
 
@@ -12,13 +18,15 @@ from gateway.problems import Problem
 
 ANYONE = "anyone"
 BEARER = "bearer "
+DENIED = "urn:countersign:denied"
+LOG = "log"  # what of a key's `may` lets it read what the log says of others
 
 
 @dataclass(frozen=True)
 class Caller:
     """Who asks, and the key that is passed on."""
 
-    name: str = ANYONE  # the key's ID, which is no secret; anyone without a key
+    name: str = ANYONE
     key: str | None = field(default=None, repr=False)
 
 
@@ -26,28 +34,49 @@ def caller_of(request: Request) -> Caller:
     """Who sent `request`. Raises Problem 401 where keys are asked for and none is there."""
     sent = request.headers.get("authorization", "")
     if sent[: len(BEARER)].lower() == BEARER and (key := sent[len(BEARER) :].strip()):
-        return Caller(name_of(key), key)
-    if sent:
-        raise Problem(401, "authorization: expected Bearer and a key", "urn:countersign:denied")
-    if request.app.state.settings.keyed:
-        raise Problem(
-            401, "authorization: missing, expected Bearer and a key", "urn:countersign:denied"
-        )
+        line = line_of(request.app.state.settings.keys, id_of(key))
+        return Caller(line.get("name") or f"cs_{id_of(key)}", key)
+    if sent or request.app.state.settings.asks_for_keys:
+        raise Problem(401, "authorization: expected Bearer and a key", DENIED)
     return Caller()
 
 
-def name_of(key: str) -> str:
-    """What of a key may be written down: cs_ID of cs_ID_SECRET."""
-    kind, _, rest = key.partition("_")
-    return f"cs_{rest[:8]}" if kind == "cs" else "another"
-
-
-async def known_caller(request: Request) -> Caller:
+async def known_caller(request: Request, may: str | None = None) -> Caller:
     """As `caller_of`, for what is answered without the servers: their front knows the key.
 
-    Raises Problem 401 if it does not, 503 if it cannot be asked.
+    Raises Problem 403 for a key that may not what `may` says, as LOG; a CountersignError if the
+    front does not take the key or cannot be asked.
     """
     caller = caller_of(request)
-    if caller.key is not None:
-        await request.app.state.tritons.check_key(caller.key)
+    if caller.key is None:
+        return caller
+    await request.app.state.tritons.check_key(caller.key)
+    if may is not None:
+        line = line_of(request.app.state.settings.keys, id_of(caller.key))
+        if may not in line.get("may", ()):
+            raise Problem(403, f"key {caller.name}: may not {may}", DENIED)
     return caller
+
+
+def id_of(key: str) -> str:
+    """The ID of cs_ID_SECRET, which is no secret; "" for another kind of key."""
+    kind, _, rest = key.partition("_")
+    return rest.partition("_")[0][:8] if kind == "cs" else ""
+
+
+def line_of(keys: Path | None, key_id: str) -> dict[str, Any]:
+    """What the servers' file of keys says of an ID; empty without a file, or for an unknown one."""
+    if keys is None:
+        return {}
+    try:
+        stat = keys.stat()
+        lines = lines_of(keys, stat.st_mtime_ns, stat.st_size)
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}
+    return lines.get(key_id, {})
+
+
+@lru_cache(maxsize=4)
+def lines_of(keys: Path, _changed: int, _size: int) -> dict[str, dict[str, Any]]:
+    """The file's lines by ID, read again when it changes."""
+    return {line["id"]: line for line in json.loads(keys.read_text())}

@@ -24,7 +24,7 @@ from gateway.log.database import parsed
 from gateway.log.retention import period
 from gateway.log.review import RANDOM_SHARE
 
-SHARED = ("max_image_bytes", "max_image_pixels", "allow_anyone", "exit_timeout_s")
+SHARED = ("max_image_bytes", "max_image_pixels", "allow_anyone", "exit_timeout_s", "keys")
 SECRET = ("log_url",)  # whose value is never shown
 LOOPBACK = "localhost"
 
@@ -51,14 +51,17 @@ class Settings(BaseModel):
         option(
             "127.0.0.1:8001",
             "the servers that hold the models, [grpc|grpcs|http|https://]HOST[:PORT], with commas; "
-            "each page goes to the one with the fewest under way. With [grpcs+]dns:///HOST[:PORT] "
-            "all addresses of HOST take turns",
+            "each page goes to the one with the fewest under way",
         ),
     ]
     host: str = option("127.0.0.1", "address to listen on; 0.0.0.0 is every interface")
     port: int = option(8080, "port; 0 takes any free one", ge=0, le=65535)
     allow_anyone: bool = option(
         False, "listen for other machines, though the servers ask no key of them"
+    )
+    keys: Path | None = option(
+        None,
+        "the servers' file of keys: their names go into the log, and it says who may read that",
     )
     keyed: bool = option(
         False, "the servers ask for keys: a request without one is refused before it is read"
@@ -142,7 +145,7 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _who_may_ask(self) -> "Settings":
-        if not (self.allow_anyone or self.keyed or is_loopback(self.host)):
+        if not (self.allow_anyone or self.asks_for_keys or is_loopback(self.host)):
             raise ValueError(
                 f"--host: {self.host} is open to other machines; --keyed says that the servers ask "
                 "for keys, --allow-anyone that everybody may ask"
@@ -158,6 +161,11 @@ class Settings(BaseModel):
     def tritons(self) -> list[str]:
         """The servers' URLs."""
         return [each.strip() for each in self.triton.split(",")]
+
+    @property
+    def asks_for_keys(self) -> bool:
+        """Whether a request without a key is refused."""
+        return self.keyed or self.keys is not None
 
     @property
     def bounds(self) -> Bounds:

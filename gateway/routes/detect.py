@@ -8,6 +8,7 @@ from starlette.responses import Response
 from gateway import answers
 from gateway.asked import asked
 from gateway.callers import caller_of
+from gateway.descriptions import DETECTIONS, DETECTOR, takes_file
 from gateway.documents import head_of, look_at, opened, sha256
 from gateway.records import Record
 from gateway.uploads import upload_of
@@ -21,6 +22,7 @@ FIELDS = ("class", "confidence", "bbox")  # and no others, as the usual service 
     response_model=answers.Detections,
     responses=answers.problems(400, 401, 413, 415, 422, 429, 503, 504),
     summary="Signatures and stamps on one page",
+    openapi_extra=takes_file(("dpi", *DETECTOR), DETECTIONS),
 )
 async def detect(request: Request) -> Response:
     """An image, or a PDF, as multipart `file` or as the body; of several pages, the first."""

@@ -15,6 +15,7 @@ from countersign.documents import picture_of
 from gateway import answers
 from gateway.asked import DPI, asked, bad, whole
 from gateway.callers import caller_of, known_caller
+from gateway.descriptions import DETECTOR, DOCUMENT, takes_file
 from gateway.documents import PageAnswer, answer_document, head_of, opened, sha256
 from gateway.records import Record
 from gateway.uploads import upload_of
@@ -29,6 +30,7 @@ RENDER_DPI = 100
     response_model=answers.Document,
     responses=answers.problems(400, 401, 413, 415, 422, 429, 503, 504),
     summary="Signatures and stamps on all pages of a file",
+    openapi_extra=takes_file(("pages", "dpi", *DETECTOR), DOCUMENT),
 )
 async def documents(request: Request) -> Response:
     """A PDF, a TIFF of several pages or an image, as multipart `file` or as the body.
@@ -92,6 +94,7 @@ async def ndjson(
         **answers.problems(400, 401, 413, 415, 422, 429),
     },
     summary="The picture of one page of a file",
+    openapi_extra=takes_file(("page", "dpi")),
 )
 async def render(request: Request) -> Response:
     """A JPEG of page `page` at `dpi`, in the frame of the page's `bbox`; nothing is kept."""

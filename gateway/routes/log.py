@@ -16,7 +16,7 @@ from countersign.pages import Bounds
 from countersign.pdf import PdfProcess
 from gateway import answers
 from gateway.asked import DPI
-from gateway.callers import caller_of, known_caller
+from gateway.callers import LOG, caller_of, known_caller
 from gateway.log import PredictionLog, export
 from gateway.log.predictions import LogDown, Superseded, UnknownPage, WrongBoxes
 from gateway.problems import Problem
@@ -264,7 +264,7 @@ def tar(log: PredictionLog, bounds: Bounds, dpi: int) -> Iterator[bytes]:
 
 async def log_of(request: Request) -> PredictionLog:
     """The log, for who may read it. Raises Problem 401; 404 if there is none."""
-    await known_caller(request)
+    await known_caller(request, LOG)
     log = request.app.state.log
     if log is None:
         raise Problem(404, "log: off; --log 1 turns it on")

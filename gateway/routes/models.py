@@ -11,6 +11,7 @@ from starlette.requests import Request
 from countersign.messages import READER, to_reading
 from gateway import answers
 from gateway.callers import caller_of
+from gateway.descriptions import MODELS, READING, examples, takes_file
 from gateway.documents import sha256
 from gateway.log import Entry
 from gateway.uploads import upload_of
@@ -23,6 +24,7 @@ router = APIRouter(tags=["models"])
     response_model=answers.Models,
     responses=answers.problems(401, 503, 504),
     summary="What the servers have",
+    openapi_extra=examples(MODELS),
 )
 async def models(request: Request) -> Any:
     """Detectors and readers with version and operating points."""
@@ -44,6 +46,7 @@ async def models(request: Request) -> Any:
     response_model=answers.Reading,
     responses=answers.problems(400, 401, 413, 422, 429, 503, 504),
     summary="The digits of a CAPTCHA of your own portal",
+    openapi_extra=takes_file(example=READING),
 )
 async def read(request: Request) -> Any:
     """An image as multipart `file` or as the body."""
