@@ -15,7 +15,7 @@ help:  ## this list
 demo: $(VENV)/serve  ## start the server, find signatures and stamps, read CAPTCHAs, stop
 	$(VENV)/bin/python -m examples.demo
 
-serve: $(VENV)/serve  ## serve model_repository/ in the foreground (ports 8000, 8001, 8002)
+serve: $(VENV)/serve  ## serve model_repository/ in the foreground (ports 8000 to 8002, 8080)
 	@exec $(VENV)/bin/python -m server
 
 test: $(VENV)/test programs  ## run the tests, against a real server
@@ -51,7 +51,7 @@ PAGES ?=
 compare-detectors: $(VENV)/test  ## AP50 and recall against latency of all that a server has; PAGES=folder
 	$(VENV)/bin/python -m benchmarks.accuracy.compare --pages $(PAGES) --out runs/compare
 
-bench: $(VENV)/test  ## measure speed against limits and peers (24 minutes); CHECKPOINT=best.pt
+bench: $(VENV)/test  ## measure speed against limits and peers (26 minutes); CHECKPOINT=best.pt
 	$(VENV)/bin/python -m benchmarks.speed.bench $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT))
 
 bench-ui: $(VENV)/test  ## load a running server (make serve) from locust's web page, port 8089

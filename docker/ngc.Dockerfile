@@ -20,7 +20,7 @@ COPY --from=full /opt/tritonserver/libraries libraries
 COPY --from=full /opt/tritonserver/backends/python backends/python
 COPY --from=full /opt/tritonserver/backends/openvino backends/openvino
 ENV PATH=/opt/venv/bin:/opt/tritonserver/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
-    COUNTERSIGN_TRITON=/opt/tritonserver COUNTERSIGN_HOST=0.0.0.0 \
+    COUNTERSIGN_TRITON=/opt/tritonserver COUNTERSIGN_HOST=0.0.0.0 COUNTERSIGN_NO_GATEWAY=1 \
     LD_LIBRARY_PATH=/opt/tritonserver/lib:/opt/tritonserver/libraries
 # a library that was left behind fails the build, not the first request
 RUN ! ldd bin/tritonserver backends/*/libtriton_*.so backends/python/triton_python_backend_stub \

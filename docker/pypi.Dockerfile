@@ -32,7 +32,8 @@ COPY model_repository /countersign/model_repository
 RUN chmod -R a+rX /countersign && ln -s /countersign/server/countersign-keys /opt/venv/bin/
 
 FROM ${BASE}
-ENV PATH=/opt/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 COUNTERSIGN_HOST=0.0.0.0
+ENV PATH=/opt/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 COUNTERSIGN_HOST=0.0.0.0 \
+    COUNTERSIGN_NO_GATEWAY=1
 WORKDIR /countersign
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /countersign /countersign

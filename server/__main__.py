@@ -7,15 +7,17 @@ ask it.
 import signal
 import sys
 import time
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from threading import Event
 from typing import TextIO
 
 from server import keys, readiness
 from server.cores import Plan
+from server.gateway import Gateway
+from server.ports import check_ports
 from server.readiness import Broken, NotReady, Wrong
 from server.server import Server
-from server.settings import ServerError, parse
+from server.settings import GATEWAY_PORT, ServerError, Settings, parse
 
 OTHERS = {"ready": readiness.main, "keys": keys.main}
 WATCH_INTERVAL_S = 5
@@ -39,13 +41,16 @@ def main(argv: list[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
         began = time.perf_counter()
-        with server:
+        if has_gateway(server.settings):
+            check_ports(server.settings, [GATEWAY_PORT])
+        with server, beside(server) as gateway:
             say(
                 f"ready after {time.perf_counter() - began:.1f} s, "
                 f"{Plan(server.settings.threads)}: "
                 f"HTTP {server.http_url}, gRPC {server.grpc_url}, metrics {server.metrics_url}"
+                + (f", gateway http://{gateway.url}" if gateway else "")
             )
-            watch(server, asked)
+            watch(server, asked, gateway)
             say("stopping, requests in flight may finish")
     except ServerError as error:
         say(f"countersign server: {error}", sys.stderr)
@@ -70,14 +75,24 @@ def _stop_if(asked: Event) -> None:
         raise Stopped
 
 
-def watch(server: Server, asked: Event) -> None:
+def has_gateway(settings: Settings) -> bool:
+    """Whether the gateway runs beside the server; one with TLS it could not ask."""
+    return not (settings.no_gateway or settings.tls_cert)
+
+
+def beside(server: Server) -> AbstractContextManager[Gateway | None]:
+    """The gateway of a server that runs, unless it is left out."""
+    return Gateway(server.settings) if has_gateway(server.settings) else nullcontext()
+
+
+def watch(server: Server, asked: Event, gateway: Gateway | None = None) -> None:
     """Returns when `asked`. Raises ServerError when the server has died or a model is broken.
 
     A busy server may answer its sample late; one that is silent for SILENCE_S is stuck.
     """
     answered = last = time.monotonic()
     while not asked.wait(0.5):
-        if died := server.died:
+        if died := server.died or (gateway.died if gateway else ""):
             raise ServerError(died)
         if time.monotonic() - last < WATCH_INTERVAL_S:
             continue

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Sequence
 from dataclasses import replace
 
 from server.settings import PORTS, ServerError, Settings, flag
@@ -34,9 +35,9 @@ def with_free_ports(settings: Settings) -> Settings:
     )
 
 
-def check_ports(settings: Settings) -> None:
-    """Raises ServerError that names the first port somebody listens on."""
-    for name in PORTS:
+def check_ports(settings: Settings, names: Sequence[str] = PORTS) -> None:
+    """Raises ServerError that names the first of these ports somebody listens on."""
+    for name in names:
         port = getattr(settings, name)
         try:
             listen(settings.host, port).close()

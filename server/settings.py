@@ -13,6 +13,7 @@ from server.cores import usable_cores
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLES = Path(__file__).resolve().parent / "samples"
 PORTS = ("http_port", "grpc_port", "metrics_port")
+GATEWAY_PORT = "gateway_port"
 SWITCH = {"1": True, "true": True, "yes": True, "on": True} | {
     "": False, "0": False, "false": False, "no": False, "off": False
 }  # fmt: skip
@@ -54,6 +55,12 @@ class Settings:
     http_port: int = option(8000, "HTTP port; 0 takes any free one, as for the others", (0, 65535))
     grpc_port: int = option(8001, "gRPC port", (0, 65535))
     metrics_port: int = option(8002, "port of the Prometheus metrics", (0, 65535))
+    gateway_port: int = option(
+        8080, "port of the gateway: REST, documents, forms, the web page", (0, 65535)
+    )
+    no_gateway: bool = option(
+        False, "leave out the gateway; with TLS it is left out, and runs alone: docs/gateway.md"
+    )
     keys: Path | None = option(
         None,
         "file of the keys that clients need, which countersign-keys writes; unless given, whoever "
@@ -96,7 +103,7 @@ class Settings:
         for setting in fields(self):
             check(setting, getattr(self, setting.name))
         taken: dict[int, str] = {}
-        for name in PORTS:
+        for name in (*PORTS, GATEWAY_PORT):
             port = getattr(self, name)
             if port and port in taken:
                 raise ServerError(

@@ -13,8 +13,9 @@ from server.settings import Settings
 from server.triton import STEPS_EXIT_S
 
 ROOT = Path(__file__).resolve().parents[2]
-PYPI, NGC = ROOT / "docker" / "pypi.Dockerfile", ROOT / "docker" / "ngc.Dockerfile"
+PYPI, NGC, GATEWAY = (ROOT / "docker" / f"{name}.Dockerfile" for name in ("pypi", "ngc", "gateway"))
 both = pytest.mark.parametrize("dockerfile", [PYPI, NGC], ids=lambda path: path.stem)
+every = pytest.mark.parametrize("dockerfile", [PYPI, NGC, GATEWAY], ids=lambda path: path.stem)
 
 
 def instructions(dockerfile: Path) -> Iterator[tuple[str, str]]:
@@ -46,7 +47,7 @@ def passes(path: str) -> bool:
     return let_in
 
 
-@both
+@every
 def test_what_an_image_copies_exists_and_is_let_into_the_build(dockerfile):
     assert copied(dockerfile)
     for source in copied(dockerfile):
@@ -67,7 +68,7 @@ def test_what_no_image_needs_is_kept_out_of_the_build(path):
     assert not passes(path)
 
 
-@both
+@every
 def test_an_image_does_not_run_as_root(dockerfile):
     user, _, group = last(dockerfile, "USER").partition(":")
     assert int(user) > 0
@@ -80,7 +81,7 @@ def test_an_image_checks_its_health_by_an_inference(dockerfile):
     assert command.split()[:4] == ["python", "-m", "server", "ready"]
 
 
-@both
+@every
 def test_base_images_have_a_tag_of_one_release(dockerfile):
     default = dict(rest.split("=", 1) for name, rest in instructions(dockerfile) if name == "ARG")
     for name, rest in instructions(dockerfile):
@@ -92,6 +93,13 @@ def test_base_images_have_a_tag_of_one_release(dockerfile):
 @both
 def test_an_image_starts_the_server_with_its_front(dockerfile):
     assert json.loads(last(dockerfile, "ENTRYPOINT")) == ["python", "-m", "server"]
+    assert "COUNTERSIGN_NO_GATEWAY=1" in last(dockerfile, "ENV")  # it has an image of its own
+
+
+def test_the_gateways_image_starts_it_and_asks_whether_it_is_ready():
+    assert json.loads(last(GATEWAY, "ENTRYPOINT")) == ["python", "-m", "gateway"]
+    command = last(GATEWAY, "HEALTHCHECK").partition("CMD ")[2]
+    assert command.split() == ["python", "-m", "gateway", "ready"]
 
 
 def test_the_ngc_image_has_the_tritonserver_that_it_names():
@@ -105,13 +113,13 @@ def services() -> dict:
     return yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())["services"]
 
 
-def test_compose_builds_both_images():
+def test_compose_builds_all_images():
     built = {
         (ROOT / "docker" / service["build"]["context"] / service["build"]["dockerfile"]).resolve()
         for service in services().values()
         if "build" in service
     }
-    assert built == {PYPI, NGC}
+    assert built == {PYPI, NGC, GATEWAY}
 
 
 @pytest.mark.parametrize("name", ["pypi", "ngc"])
@@ -139,7 +147,7 @@ def test_a_service_gets_the_memory_that_its_limits_may_take(name):
     assert service["shm_size"] == f"{SHM_MIB // 1024}g"
 
 
-@pytest.mark.parametrize("name", ["pypi", "ngc"])
+@pytest.mark.parametrize("name", ["pypi", "ngc", "gateway"])
 def test_a_service_listens_on_this_machine_alone_and_has_no_privileges(name):
     service = services()[name]
     assert all(port.startswith("127.0.0.1:") for port in service["ports"])

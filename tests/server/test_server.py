@@ -29,6 +29,7 @@ ANY_PORTS = {"http_port": 0, "grpc_port": 0, "metrics_port": 0}
 def test_few_file_descriptors_are_told_with_the_limit():
     started = subprocess.run(
         ["bash", "-c", f"ulimit -n 256; exec {sys.executable} -m server --http-port 0"],
+        env=os.environ | {"COUNTERSIGN_NO_GATEWAY": "1"},
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -50,6 +51,7 @@ class Foreground:
             "COUNTERSIGN_HTTP_PORT": self.http_url.rpartition(":")[2],
             "COUNTERSIGN_GRPC_PORT": self.grpc_url.rpartition(":")[2],
             "COUNTERSIGN_METRICS_PORT": self.metrics_url.rpartition(":")[2],
+            "COUNTERSIGN_NO_GATEWAY": "1",
         }
         self.process = subprocess.Popen(
             [sys.executable, "-m", "server", "--repository", str(repository)],
