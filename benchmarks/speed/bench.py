@@ -2,10 +2,10 @@
 
     python -m benchmarks.speed.bench --out DIR [--checkpoint best.pt] [--quick]
 
-The limit of these cores, the server under its loads, a soak, then in turn the server, tritonserver
-without the front, and peers. Peers that need an ONNX get the checkpoint's, or one of random
-weights: as fast, but their answers are not compared. About 24 minutes; --quick takes five, to see
-that all of it runs.
+The limit of these cores, the server under its loads, a soak, then in turn the server, the gateway
+before it, tritonserver without the front, and peers. Peers that need an ONNX get the checkpoint's,
+or one of random weights: as fast, but their answers are not compared. About 26 minutes; --quick
+takes five, to see that all of it runs.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +28,7 @@ from benchmarks.speed.peers.run import PROVIDERS, onnx_detector, peer
 from benchmarks.speed.ratios import (
     ALONE,
     CLIENTS,
+    GATEWAY,
     LARGE,
     LOADS,
     ONE_PAGE,
@@ -51,9 +52,10 @@ from benchmarks.speed.verdicts import against_targets, read_targets
 from countersign import Client
 from inprocess import Detector
 from server import Server, Settings, Triton
+from server.gateway import Gateway
 from server.settings import ROOT
 
-ANY_PORTS = Settings(http_port=0, grpc_port=0, metrics_port=0)
+ANY_PORTS = Settings(http_port=0, grpc_port=0, metrics_port=0, gateway_port=0)
 ARRIVALS = (0.5, 0.7, 0.9, 1.2)  # shares of capacity
 PEERS = {"FastAPI": "fastapi_ultralytics", "LitServe": "litserve_openvino"}
 
@@ -175,6 +177,10 @@ def take_turns(
         for name, kind in {SERVED: Server, ALONE: Triton}.items():
             with kind(ANY_PORTS) as server:
                 contend(turns[name], server.grpc_url, folder, plan, Load())
+                if name == SERVED:
+                    with Gateway(server.settings) as gateway:
+                        sent = Load(protocol="gateway")
+                        contend(turns[GATEWAY], gateway.url, folder, plan, sent)
         for name, module in PEERS.items():
             arguments = ["--onnx", str(onnx / weights.USUAL)] if name == "FastAPI" else []
             sent = Load(protocol="peer", checked=name != "FastAPI")
@@ -189,11 +195,19 @@ def take_turns(
     return {name: dict(speeds) for name, speeds in turns.items()}, cores
 
 
-def contend(speeds: dict[str, list[Speed]], url: str, folder: Path, plan: Plan, load: Load) -> None:
-    """Adds one turn of a server to its speeds, each of LOADS."""
+def contend(
+    speeds: dict[str, list[Speed]],
+    url: str,
+    folder: Path,
+    plan: Plan,
+    load: Load,
+    names: Iterable[str] = LOADS,
+) -> None:
+    """Adds one turn of a server to its speeds, under each of the LOADS of these names."""
     load = replace(load, seconds=plan.short_s)
     run(replace(load, users=CLIENTS, seconds=2, kind=PAGE), url, folder)  # warms it up
-    for name, (kind, users) in LOADS.items():
+    for name in names:
+        kind, users = LOADS[name]
         found = run(replace(load, users=users, kind=kind), url, folder)
         speeds[name].append(Speed(found.latency, found.throughput))
 

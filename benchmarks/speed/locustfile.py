@@ -19,6 +19,7 @@ import random
 import time
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import gevent
 import grpc.experimental.gevent as grpc_gevent
@@ -42,7 +43,7 @@ CPU_S: list[float] = []  # of this process, at the start
 
 @events.init_command_line_parser.add_listener
 def _(parser):
-    parser.add_argument("--protocol", choices=["grpc", "http", "peer"], default="grpc")
+    parser.add_argument("--protocol", choices=["grpc", "http", "peer", "gateway"], default="grpc")
     parser.add_argument("--corpus", default="runs/corpus", help="folder of make_corpus")
     parser.add_argument("--kind", choices=[MIX, *SHARES], default=MIX, help="what is sent")
     parser.add_argument("--rate", type=float, default=10, help="OpenLoop: files a second, in all")
@@ -104,21 +105,36 @@ class Peer:
 
     def ask(self, sample: Sample, image: bytes) -> Answer:
         """The boxes. ValueError with the reply if its status is not 200."""
+        found = self.posted("/predict", sample, image)
+        boxes = np.array(found["boxes"], np.float32).reshape(-1, 4)
+        scores = np.array(found["scores"], np.float32)
+        return Detections(boxes, scores, tuple(found["labels"]), (0, 0))
+
+    def posted(self, path: str, sample: Sample, image: bytes) -> Any:
+        """The JSON that a form with the file is answered."""
         head = (
             f"--{BOUNDARY}\r\nContent-Disposition: form-data; "
             f'name="file"; filename="{sample.name}"\r\n\r\n'
         )
         body = head.encode() + image + f"\r\n--{BOUNDARY}--\r\n".encode()
         kind = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
-        self.connection.request("POST", "/predict", body, kind)
+        self.connection.request("POST", path, body, kind)
         reply = self.connection.getresponse()
         answer = reply.read()
         if reply.status != 200:
             raise ValueError(f"HTTP {reply.status} {answer[:200]!r}")
-        found = json.loads(answer)
-        boxes = np.array(found["boxes"], np.float32).reshape(-1, 4)
-        scores = np.array(found["scores"], np.float32)
-        return Detections(boxes, scores, tuple(found["labels"]), (0, 0))
+        return json.loads(answer)
+
+
+class Gateway(Peer):
+    """A user's connection to the gateway, which answers the same in its own words."""
+
+    def ask(self, sample: Sample, image: bytes) -> Answer:
+        """The boxes. ValueError with the reply if its status is not 200."""
+        found = self.posted("/detect", sample, image)["detections"]
+        boxes = np.array([each["bbox"] for each in found], np.float32).reshape(-1, 4)
+        scores = np.array([each["confidence"] for each in found], np.float32)
+        return Detections(boxes, scores, tuple(each["class"] for each in found), (0, 0))
 
 
 class Sender(User):
@@ -133,8 +149,9 @@ class Sender(User):
         worker = getattr(self.environment.runner, "worker_index", 0)
         self.seed = 1000 * worker + next(SEEDS)
         self.order = drawn(self.samples, self.seed)
-        peer = self.options.protocol == "peer"
-        self.server = Peer(self.host) if peer else Served(self.host, self.options.protocol)
+        others = {"peer": Peer, "gateway": Gateway}
+        other = others.get(self.options.protocol)
+        self.server = other(self.host) if other else Served(self.host, self.options.protocol)
 
     def on_stop(self) -> None:
         self.server.close()

@@ -1,6 +1,6 @@
 """The figures of a run that have targets: ratios of what was measured in the same run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from benchmarks.speed import limit
 from benchmarks.speed.corpus import MIX
@@ -12,6 +12,7 @@ CLIENTS = 8  # at which capacity is taken
 CROWD = 32  # clients, more than the cores bear
 LOAD = 0.7  # share of capacity at which the tail is taken
 SERVED, ALONE = "served", "Triton alone"  # with and without the front
+GATEWAY = "gateway"  # before the same server, over HTTP
 # What server and peers are asked in each turn: name -> kind and clients
 ONE_PAGE, PAGES, LARGE_PAGES = f"{PAGE}, 1", f"{PAGE}, {CLIENTS}", f"{LARGE}, {CLIENTS}"
 LOADS = {ONE_PAGE: (PAGE, 1), PAGES: (PAGE, CLIENTS), LARGE_PAGES: (LARGE, CLIENTS)}
@@ -38,6 +39,7 @@ def rows(run: Run) -> dict[str, list[float]]:
         "crowd": [served.closed[MIX][CROWD].latency.p99],
         "front, latency": [p50(front) - p50(alone) for front, alone in pairs],
         "front, capacity": over(run, ALONE, PAGES, throughput),
+        **gateway_rows(run.turns),
         "FastAPI, capacity at 150 dpi": over(run, "FastAPI", PAGES, throughput),
         "FastAPI, capacity at 300 dpi": over(run, "FastAPI", LARGE_PAGES, throughput),
         "FastAPI, p50 at 8 clients": over(run, "FastAPI", PAGES, p50),
@@ -45,6 +47,17 @@ def rows(run: Run) -> dict[str, list[float]]:
         "LitServe, p99 at 8 clients": over(run, "LitServe", PAGES, p99),
         "memory over the soak": [end.pss_mib / settled.pss_mib],
         "shared memory over the soak": [end.shm_mib / settled.shm_mib],
+    }
+
+
+def gateway_rows(turns: Mapping[str, Mapping[str, Sequence[Speed]]]) -> dict[str, list[float]]:
+    """What the gateway takes of the server that it stands before, turn by turn."""
+    there, served = turns[GATEWAY], turns[SERVED]
+    ones = zip(there[ONE_PAGE], served[ONE_PAGE], strict=True)
+    many = zip(there[PAGES], served[PAGES], strict=True)
+    return {
+        "gateway, latency": [p50(ours) - p50(theirs) for ours, theirs in ones],
+        "gateway, capacity": [throughput(ours) / throughput(theirs) for ours, theirs in many],
     }
 
 

@@ -78,6 +78,7 @@ def run() -> Run:
         turns={
             "served": ours,
             "Triton alone": {ONE_PAGE: [speed(40, 24)] * 2, PAGES: [speed(62.5, 80)] * 2},
+            "gateway": {ONE_PAGE: [speed(33, 28)] * 2, PAGES: [speed(45, 90)] * 2},
             "FastAPI": peer,
             "LitServe": peer,
             "in process": {ONE_PAGE: [speed(50, 20)] * 2},
@@ -101,6 +102,8 @@ def test_rows_are_ratios_of_the_same_turn(run):
         "crowd": [900.0],
         "front, latency": [1.0, 1.0],
         "front, capacity": [0.8, 0.8],
+        "gateway, latency": [3.0, 3.0],
+        "gateway, capacity": [0.9, 0.9],
         "FastAPI, capacity at 150 dpi": [2.5, 2.5],
         "FastAPI, capacity at 300 dpi": [4.0, 4.0],
         "FastAPI, p50 at 8 clients": [0.4, 0.4],
