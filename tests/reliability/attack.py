@@ -572,9 +572,9 @@ def main() -> int:
             if attack is attacks[-1]:
                 sizes.append(size(args.pid))
     for what in sizes[0] if args.pid and sizes else ():
-        first, last = sizes[0][what], sizes[-1][what]
-        print(f"{what}: {first:.0f} after a round, {last:.0f} after {args.rounds}")
-        held = held and last <= GROWTH * first
+        after = [each[what] for each in sizes]
+        print(f"{what} after each round: {', '.join(format(each, '.0f') for each in after)}")
+        held = held and after[-1] <= GROWTH * after[0]
     return 0 if held else 1
 
 
