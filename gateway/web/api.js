@@ -171,5 +171,5 @@ export const correct = ({ sha256, page, width, height, version }, detections) =>
   askJson("v1/corrections", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ sha256, page, width, height, detections, replaces: version }),
+    body: JSON.stringify({ sha256, page, width, height, detections, replaces: version ?? 0 }),
   });

@@ -1,39 +1,15 @@
 // The page: which view is shown, what is dropped where, which keys mean what.
 
 import { access, detectors, problemFrom, useKey } from "./api.js";
-import { announce, byId, element } from "./dom.js";
+import { announce, byId } from "./dom.js";
 import { Documents } from "./documents.js";
 import { Log } from "./log.js";
+import { KnownPictures } from "./pictures.js";
 import { Queue } from "./queue.js";
 import { Thresholds } from "./thresholds.js";
 
 const ASK_AGAIN_MS = 10_000;
 const NAMES = { documents: "Documents", queue: "Review queue", log: "Log" };
-
-const KEYS = {
-  Everywhere: [
-    ["?", "these keys"],
-    ["+ - 0", "zoom, fit the page"],
-    ["Tab", "through boxes and lists"],
-  ],
-  Documents: [
-    ["← →", "previous, next page"],
-    ["↑ ↓", "in the list of pages"],
-    ["A", "sliders to the accept points"],
-    ["R", "sliders to the review points"],
-  ],
-  "Review queue": [
-    ["A", "keep the box"],
-    ["D, Delete", "remove it"],
-    ["R", "redraw it"],
-    ["C, 1 … 9", "change its class"],
-    ["B", "new box"],
-    ["U", "undo"],
-    ["Enter", "save, next page"],
-    ["N, P", "next, previous page"],
-    ["Shift+A, Shift+D", "keep, remove all undecided"],
-  ],
-};
 
 const NO_KEYS = "countersign no single keys"; // in the browser's storage, if they are switched off
 
@@ -41,10 +17,11 @@ const thresholds = new Thresholds();
 const documents = new Documents(thresholds);
 const fileOf = (sha256) =>
   documents.documents.find(({ answer }) => answer?.sha256 === sha256)?.file;
+const pictures = new KnownPictures(fileOf);
 const views = {
   documents,
-  queue: new Queue(byId("queue"), thresholds, fileOf),
-  log: new Log(byId("log"), thresholds, fileOf),
+  queue: new Queue(thresholds, pictures),
+  log: new Log(thresholds, pictures),
 };
 let shown = null;
 
@@ -90,44 +67,14 @@ function listenToKeys() {
     else if (!views[shown].key(event)) return;
     event.preventDefault();
   });
-  const dialog = byId("keys");
-  const close = element(
-    "button",
-    { type: "button", class: "primary", onclick: () => dialog.close() },
-    "Close",
+  byId("keys-button").addEventListener("click", () => byId("keys").showModal());
+  const single = byId("single-keys");
+  single.checked = !localStorage.getItem(NO_KEYS);
+  single.addEventListener("change", () =>
+    single.checked ? localStorage.removeItem(NO_KEYS) : localStorage.setItem(NO_KEYS, "1"),
   );
-  const groups = Object.entries(KEYS).map(([title, keys]) =>
-    element(
-      "section",
-      {},
-      element("h3", {}, title),
-      element(
-        "dl",
-        {},
-        ...keys.flatMap(([key, text]) => [
-          element("dt", {}, element("kbd", {}, key)),
-          element("dd", {}, text),
-        ]),
-      ),
-    ),
-  );
-  const single = element("input", {
-    type: "checkbox",
-    checked: !localStorage.getItem(NO_KEYS),
-    onchange: () =>
-      single.checked ? localStorage.removeItem(NO_KEYS) : localStorage.setItem(NO_KEYS, "1"),
-  });
-  dialog.append(
-    element("h2", { id: "keys-title" }, "Keys"),
-    element("div", { class: "key-groups" }, ...groups),
-    element(
-      "div",
-      { class: "buttons" },
-      close,
-      element("label", { class: "check" }, single, "Single keys work"),
-    ),
-  );
-  byId("keys-button").addEventListener("click", () => dialog.showModal());
+  for (const button of document.querySelectorAll("[data-close]"))
+    button.addEventListener("click", () => button.closest("dialog").close());
 }
 
 function listenToDrops() {
@@ -162,42 +109,16 @@ function listenToDrops() {
 /** Asks for a key when the gateway wants one, and then for all that it had refused. */
 function listenToAccess() {
   const dialog = byId("access");
-  const input = element("input", {
-    id: "key",
-    type: "password",
-    autocomplete: "off",
-    required: true,
+  dialog.querySelector("form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    useKey(byId("key").value.trim());
+    byId("key").value = "";
+    dialog.close();
+    loadModels();
+    documents.allowed();
+    shown = null;
+    route();
   });
-  const form = element(
-    "form",
-    {
-      class: "find",
-      onsubmit: (event) => {
-        event.preventDefault();
-        useKey(input.value.trim());
-        input.value = "";
-        dialog.close();
-        loadModels();
-        documents.allowed();
-        shown = null;
-        route();
-      },
-    },
-    element("label", { for: "key" }, "Key"),
-    input,
-    element(
-      "p",
-      { class: "small" },
-      "It is kept until this tab is closed, and sent to this gateway alone.",
-    ),
-    element(
-      "div",
-      { class: "buttons" },
-      element("button", { type: "submit", class: "primary" }, "Use it"),
-      element("button", { type: "button", onclick: () => dialog.close() }, "Not now"),
-    ),
-  );
-  dialog.append(element("h2", { id: "access-title" }, "This gateway asks for a key"), form);
   access.addEventListener("denied", () => dialog.open || dialog.showModal());
 }
 

@@ -2,6 +2,7 @@
 
 import { checkDocument, forms, problemFrom } from "./api.js";
 import { element, problemBox, replace, spoken } from "./dom.js";
+import { pointing } from "./found.js";
 import { limiter } from "./pictures.js";
 
 const SIGNS = { complete: "✓", missing: "✕", review: "?", empty: "–" };
@@ -91,7 +92,7 @@ export class CheckPanel {
     );
   }
 
-  show(doc, page, documents) {
+  show(doc, documents) {
     Object.assign(this, { document: doc, documents });
     this.one.disabled = !doc || doc.state === "failed";
     this.all.disabled = documents.length === 0;
@@ -146,10 +147,7 @@ export class CheckPanel {
             this.onZone(zone);
             this.onLight(id, true);
           },
-          onmouseenter: () => this.onLight(id, true),
-          onmouseleave: () => this.onLight(id, false),
-          onfocus: () => this.onLight(id, true),
-          onblur: () => this.onLight(id, false),
+          ...pointing(id, this.onLight),
         },
         element("span", { class: "sign", "aria-hidden": "true" }, SIGNS[zone.verdict] ?? ""),
         spoken(`${WORDS[zone.verdict] ?? zone.verdict}: `),

@@ -1,16 +1,15 @@
 // The view of documents: files in, pages with their boxes, what lies on each, a form's check.
 
 import { documentAnswers, problemFrom, problemIn } from "./api.js";
-import { CheckPanel, verdictChip } from "./check.js";
+import { CheckPanel } from "./check.js";
+import { csvOf } from "./csv.js";
 import {
   announce,
   byId,
-  capital,
   counted,
   digest,
   duration,
   element,
-  drawing,
   oncePerFrame,
   problemBox,
   replace,
@@ -19,28 +18,27 @@ import {
   size,
 } from "./dom.js";
 import { chosen, dropped } from "./files.js";
-import { drawThumbnail, limiter, Pictures } from "./pictures.js";
+import { belowAccept, boxRow, facts, fieldRow, foundList, pointing, rowOf } from "./found.js";
+import { PageList } from "./list.js";
+import { limiter, Pictures } from "./pictures.js";
 import { Stage, zoomButtons } from "./stage.js";
-import { chips, sliders, swatch, tally } from "./thresholds.js";
+import { boxesOf, sliders, tally } from "./thresholds.js";
 
 const IN_FLIGHT = 3; // documents; the gateway runs the pages of each in parallel
-const NEAR_PX = 600; // thumbnails this far outside the list's window are drawn already
+const MM = 25.4 / 72; // a point
+
+const errorOf = (page) => page.error ?? page.document.problem;
 
 const FILTERS = {
   all: ["All pages", () => true],
-  marks: ["With marks", (page, counts) => counts.shown.length > 0],
-  none: ["Without marks", (page, counts) => page.detections && counts.shown.length === 0],
-  below: ["With boxes below the sliders", (page, counts) => counts.below > 0],
-  failed: ["With errors", (page) => Boolean(page.error)],
+  marks: ["With marks", ({ counts }) => counts.shown.length > 0],
+  none: ["Without marks", ({ boxes, counts }) => boxes && counts.shown.length === 0],
+  below: ["With boxes below the sliders", ({ counts }) => counts.below > 0],
+  failed: ["With errors", (page) => Boolean(errorOf(page))],
 };
 
 const median = (values) => [...values].sort((one, other) => one - other)[values.length >> 1];
-
-/** A box of a page in points as one in pixels. */
-const inPixels = ([x0, y0, x1, y1], page) => {
-  const [across, down] = [page.width / page.width_points, page.height / page.height_points];
-  return [x0 * across, y0 * down, x1 * across, y1 * down];
-};
+const ended = ({ state }) => state === "done" || state === "failed";
 
 /** What a PDF says of a page beside its picture: signature fields and stamp annotations. */
 const ofThePdf = (page) => [
@@ -58,19 +56,23 @@ const ofThePdf = (page) => [
   })),
 ];
 
-const corners = ([x0, y0, x1, y1]) => [
-  [x0, y0],
-  [x1, y0],
-  [x1, y1],
-  [x0, y1],
-];
+/** The corners in pixels of a page's box in points. */
+function corners([left, top, right, bottom], page) {
+  const [across, down] = [page.width / page.width_points, page.height / page.height_points];
+  const [x0, y0, x1, y1] = [left * across, top * down, right * across, bottom * down];
+  return [
+    [x0, y0],
+    [x1, y0],
+    [x1, y1],
+    [x0, y1],
+  ];
+}
 
-/** A field of CSV; what a spreadsheet would take for a formula begins with an apostrophe. */
-const csvField = (value) => {
-  const text = String(value ?? "");
-  const safe = /^[=+\-@\t\r]/.test(text) && typeof value === "string" ? `'${text}` : text;
-  return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
-};
+/** A page's size as a person reads it. */
+function sizeOf({ width, height, width_points: across, height_points: down }) {
+  const sheet = across ? `, ${Math.round(across * MM)} × ${Math.round(down * MM)} mm` : "";
+  return `${width} × ${height} px${sheet}`;
+}
 
 export class Documents {
   constructor(thresholds) {
@@ -80,27 +82,20 @@ export class Documents {
     this.abort = new AbortController();
     this.inFlight = limiter(IN_FLIGHT);
     this.pictures = new Pictures();
-    this.started = this.finished = null; // of the batch, ms
-    this.stage = new Stage(byId("stage"), {
-      onPick: (id) => scrollWithin(byId("panel"), this.row(id)),
+    this.list = new PageList(byId("pages"), thresholds, (page) => this.select(page));
+    this.stage = new Stage(byId("stage"), thresholds, {
+      onPick: (id) => scrollWithin(byId("panel"), rowOf(byId("found"), id)),
       onLight: (id, on) => this.light(id, on),
     });
-    byId("zoom").append(zoomButtons(this.stage));
-    sliders(byId("sliders"), thresholds);
     this.check = new CheckPanel(byId("check"), {
       onResult: (doc) => this.checked(doc),
-      onZone: (zone) => this.goToZone(zone),
+      onZone: (zone) => this.select(this.current.document.pages[zone.document_page - 1]),
       onLight: (id, on) => this.stage.light(id, on),
     });
     this.refresh = oncePerFrame(() => this.update());
     thresholds.addEventListener("change", this.refresh);
-    this.watch = new IntersectionObserver(
-      (entries) => entries.forEach((entry) => this.seen(entry)),
-      {
-        root: byId("pages"),
-        rootMargin: `${NEAR_PX}px`,
-      },
-    );
+    byId("zoom").append(zoomButtons(this.stage));
+    sliders(byId("sliders"), thresholds);
     this.listen();
     this.empty();
   }
@@ -115,9 +110,8 @@ export class Documents {
     byId("save").addEventListener("click", () => this.saveCsv());
     byId("previous").addEventListener("click", () => this.step(-1));
     byId("next").addEventListener("click", () => this.step(1));
-    byId("filter").append(
-      ...Object.entries(FILTERS).map(([value, [text]]) => element("option", { value }, text)),
-    );
+    for (const [value, [text]] of Object.entries(FILTERS))
+      byId("filter").append(element("option", { value }, text));
     byId("filter").addEventListener("change", this.refresh);
     byId("pages").addEventListener("keydown", (event) => {
       const steps = {
@@ -130,7 +124,8 @@ export class Documents {
       };
       if (!(event.key in steps) || event.ctrlKey || event.altKey || event.metaKey) return;
       event.preventDefault();
-      this.step(steps[event.key], true);
+      this.step(steps[event.key]);
+      this.current?.row.focus({ preventScroll: true });
     });
   }
 
@@ -139,14 +134,10 @@ export class Documents {
     const keys = {
       ArrowRight: () => this.step(1),
       ArrowLeft: () => this.step(-1),
-      "+": () => this.stage.larger(),
-      "=": () => this.stage.larger(),
-      "-": () => this.stage.smaller(),
-      0: () => this.stage.zoomBy(null),
       a: () => this.thresholds.setAll("accept"),
       r: () => this.thresholds.setAll("review"),
     };
-    if (!(event.key in keys)) return false;
+    if (!(event.key in keys)) return this.stage.zoomKey(event);
     keys[event.key]();
     return true;
   }
@@ -156,41 +147,33 @@ export class Documents {
   }
 
   add({ pages, leftOut }) {
-    if (leftOut > 0) announce(`${counted(leftOut, "file")} left out`);
-    this.leftOut = (this.leftOut ?? 0) + leftOut;
-    if (this.finished || !this.started) {
+    this.leftOut += leftOut;
+    if (this.finished !== null) {
       this.started = performance.now(); // of a new batch
       this.finished = null;
-      this.answeredBefore = this.everyPage().filter((page) => page.detections || page.error).length;
+      this.answeredBefore = this.everyPage().length;
     }
     for (const { file, name } of pages) {
-      const made = {
-        id: crypto.getRandomValues(new Uint32Array(1))[0],
-        file,
-        name,
-        state: "waiting",
-        pages: [],
-        answered: 0,
-      };
-      this.documents.push(made);
-      this.drawDocument(made);
-      this.send(made);
+      const id = crypto.getRandomValues(new Uint32Array(1))[0];
+      const doc = { id, file, name, pages: [] };
+      this.documents.push(doc);
+      this.list.add(doc);
+      this.send(doc);
     }
     byId("documents").toggleAttribute("data-empty", this.documents.length === 0);
-    if (!this.current && this.documents.length > 0) this.select(this.documents[0].pages[0]);
+    if (!this.current) this.select(this.documents[0]?.pages[0]);
     this.refresh();
   }
 
   empty() {
     this.abort.abort(new DOMException("cleared", "AbortError"));
     this.abort = new AbortController();
-    for (const page of this.everyPage()) page.drawing?.abort();
-    this.watch.disconnect();
+    for (const page of this.everyPage()) this.list.forget(page);
+    this.list.clear();
     this.pictures.clear();
     this.documents = [];
-    this.current = this.started = this.finished = null;
-    this.leftOut = 0;
-    replace(byId("pages"));
+    this.current = null;
+    this.started = this.finished = this.leftOut = this.answeredBefore = 0;
     byId("documents").toggleAttribute("data-empty", true);
     this.stage.clear();
     this.refresh();
@@ -202,33 +185,36 @@ export class Documents {
 
   // Asking
 
+  /** Sends a document when its turn comes; as one page until the gateway says how many it has. */
   send(doc) {
     const { signal } = this.abort;
-    for (const { row } of doc.pages) this.watch.unobserve(row);
-    Object.assign(doc, { state: "waiting", problem: null, answer: null, answered: 0 });
+    for (const page of doc.pages) this.list.forget(page);
+    Object.assign(doc, { state: "waiting", problem: null, answer: null, check: null, answered: 0 });
     doc.pages = [this.newPage(doc, 1)];
-    this.drawPages(doc);
+    this.list.draw(doc);
     this.inFlight(() => this.ask(doc, signal), signal).catch(() => {}); // cleared before its turn
   }
 
   async ask(doc, signal) {
     const start = performance.now();
-    doc.state = "asking";
-    this.refresh();
-    const onWait = () => {
-      doc.state = "busy";
+    const turn = (state) => {
+      doc.state = state;
       this.refresh();
     };
+    turn("asking");
     try {
-      for await (const object of documentAnswers(doc.file, { signal, onWait })) {
+      for await (const object of documentAnswers(doc.file, {
+        signal,
+        onWait: () => turn("busy"),
+      })) {
         doc.state = "asking";
         if (object.page !== undefined) this.takePage(doc, object);
         else if (object.error) throw problemIn(object.error);
         else if (!object.done) this.takeHead(doc, object);
       }
       this.giveUp(doc, {
-        title: "No answer for this page",
-        detail: "The gateway's answer ended before it.",
+        title: "No answer",
+        detail: "The gateway's answer ended before this page.",
       });
       doc.state = "done";
     } catch (error) {
@@ -238,15 +224,14 @@ export class Documents {
       else doc.problem = problemFrom(error);
     }
     doc.milliseconds = performance.now() - start;
+    if (this.documents.every(ended)) this.finished = performance.now();
     if (this.current?.document === doc) this.showPage();
-    if (this.documents.every(({ state }) => state === "done" || state === "failed"))
-      this.finished = performance.now();
     this.refresh();
   }
 
   /** Gives the pages that have no answer an error instead. */
   giveUp(doc, error) {
-    for (const page of doc.pages) if (!page.detections && !page.error) page.error = error;
+    for (const page of doc.pages) if (!page.boxes && !page.error) page.error = error;
   }
 
   newPage(doc, number) {
@@ -255,526 +240,224 @@ export class Documents {
 
   takeHead(doc, head) {
     doc.answer = head;
-    const numbers = Array.from({ length: head.page_count ?? 1 }, (_, index) => index + 1);
+    const numbers = Array.from({ length: head.page_count }, (_, index) => index + 1);
     doc.pages = numbers.map((number) => doc.pages[number - 1] ?? this.newPage(doc, number));
-    this.drawPages(doc);
+    this.list.draw(doc);
   }
 
   takePage(doc, answer) {
     const page = doc.pages[answer.page - 1];
     if (!page) return;
-    Object.assign(page, answer);
-    page.detections?.sort((one, other) => other.confidence - one.confidence);
+    Object.assign(page, answer, answer.detections && { boxes: boxesOf(answer.detections) });
     doc.answered += 1;
     if (page === this.current) this.showPage();
     this.refresh();
   }
 
-  // The list
-
-  drawDocument(doc) {
-    doc.head = element("div", { class: "document-head" });
-    doc.list = element("ol", { class: "document-pages" });
-    doc.item = element("li", { class: "document" }, doc.head, doc.list);
-    byId("pages").append(doc.item);
+  /** Sends a document again. */
+  again(doc) {
+    const current = this.current?.document === doc;
+    if (current) this.current = null;
+    this.send(doc);
+    if (current) this.select(doc.pages[0]);
+    this.refresh();
   }
 
-  drawPages(doc) {
-    replace(
-      doc.list,
-      ...doc.pages.map((page) => {
-        if (!page.row) {
-          page.canvas = element("canvas", { width: 0, height: 0, "aria-hidden": "true" });
-          page.outlines = drawing("svg", { preserveAspectRatio: "none", "aria-hidden": "true" });
-          page.label = element("span", { class: "row-name" });
-          page.marks = element("span", { class: "row-marks" });
-          page.time = element("span", { class: "row-time" });
-          page.row = element(
-            "button",
-            {
-              type: "button",
-              class: "row",
-              tabindex: "-1",
-              onclick: () => this.select(page),
-              onfocus: () => this.select(page),
-            },
-            element("span", { class: "thumb" }, element("span", {}, page.canvas, page.outlines)),
-            element("span", { class: "row-text" }, page.label, page.marks),
-            page.time,
-          );
-          page.item = element("li", {}, page.row);
-          page.row.page = page;
-          this.watch.observe(page.row);
-        }
-        return page.item;
-      }),
-    );
-    doc.item.toggleAttribute("data-many", doc.pages.length > 1);
-  }
-
-  /** Draws a row's thumbnail when it comes near the window, and lets it go when it is far. */
-  seen({ target, isIntersecting }) {
-    const { page } = target;
-    page.near = isIntersecting;
-    if (isIntersecting) this.thumbnail(page);
-    else {
-      page.drawing?.abort();
-      page.drawing = null;
-      page.canvas.width = page.canvas.height = 0;
-    }
-  }
-
-  thumbnail(page) {
-    if (page.drawing || !page.near || !page.width) return; // before its answer nothing is drawn
-    page.drawing = new AbortController();
-    drawThumbnail(page.canvas, page.document.file, page, page.drawing.signal).catch(() => {});
-  }
-
-  /** Brings every row, the progress and the current page in line with answers and sliders. */
-  update() {
-    const [, wanted] = FILTERS[byId("filter").value] ?? FILTERS.all;
-    const totals = { pages: 0, answered: 0, failed: 0, shown: 0 };
-    const times = [];
-    for (const doc of this.documents) {
-      let any = false;
-      for (const page of doc.pages) {
-        page.counts = tally(page.detections ?? [], this.thresholds);
-        page.shown =
-          wanted(page, page.counts) || (page.document.problem && byId("filter").value === "failed");
-        any ||= page.shown;
-        this.updateRow(page);
-        totals.pages += 1;
-        totals.shown += page.shown ? 1 : 0;
-        totals.answered += page.detections || page.error || doc.problem ? 1 : 0;
-        totals.failed += page.error || doc.problem ? 1 : 0;
-        if (page.milliseconds) times.push(page.milliseconds);
-      }
-      doc.item.hidden = !any;
-      this.updateHead(doc);
-    }
-    this.updateProgress(totals, times);
-    this.updateCurrent();
-  }
-
-  updateRow(page) {
-    const { document: doc, counts } = page;
-    const many = doc.pages.length > 1;
-    const error = page.error ?? doc.problem;
-    const words = error
-      ? error.detail || error.title
-      : page.detections
-        ? ""
-        : { waiting: "waiting", asking: "in work", busy: "gateway busy, waiting", failed: "" }[
-            doc.state
-          ];
-    const said = JSON.stringify([
-      many,
-      words,
-      counts.shown,
-      counts.below,
-      page.milliseconds,
-      doc.check?.verdict,
-    ]);
-    page.item.hidden = !page.shown;
-    page.row.tabIndex = page === this.current ? 0 : -1;
-    page.row.setAttribute("aria-current", String(page === this.current));
-    this.thumbnail(page);
-    if (said === page.said) return;
-    page.said = said;
-    page.label.textContent = many ? `Page ${page.page}` : doc.name;
-    page.label.title = doc.name;
-    replace(
-      page.marks,
-      ...(words
-        ? [element("span", { class: error ? "bad clipped" : "faint", title: words }, words)]
-        : chips(counts, this.thresholds)),
-      ...(!many && doc.check ? [verdictChip(doc.check.verdict)] : []),
-    );
-    page.time.textContent = page.milliseconds ? duration(page.milliseconds) : "";
-    if (page.width) this.outline(page);
-  }
-
-  /** The boxes over a page's thumbnail. */
-  outline(page) {
-    page.outlines.setAttribute("viewBox", `0 0 ${page.width} ${page.height}`);
-    replace(
-      page.outlines,
-      ...this.shownBoxes(page).map(({ class: name, bbox: [x, y, x1, y1] }) =>
-        drawing("rect", {
-          x,
-          y,
-          width: x1 - x,
-          height: y1 - y,
-          class: this.thresholds.colour(name),
-        }),
-      ),
-    );
-  }
-
-  updateHead(doc) {
-    if (doc.pages.length < 2) return;
-    const said = JSON.stringify([doc.answered, doc.state, doc.check?.verdict]);
-    if (said === doc.said) return;
-    doc.said = said;
-    const total = doc.pages.length;
-    replace(
-      doc.head,
-      element("span", { class: "document-name", title: doc.name }, doc.name),
-      doc.check ? verdictChip(doc.check.verdict) : null,
-      element(
-        "span",
-        { class: "row-time" },
-        doc.answered < total ? `${doc.answered} of ${total}` : counted(total, "page"),
-      ),
-    );
-  }
-
-  updateProgress({ pages, answered, failed, shown }, times) {
-    const seconds = ((this.finished ?? performance.now()) - this.started) / 1000;
-    const batch = answered - this.answeredBefore;
-    const parts = [
-      answered < pages ? `${answered} of ${counted(pages, "page")}` : counted(pages, "page"),
-      shown < pages && `${shown} shown`,
-      failed > 0 && `${failed} with errors`,
-      times.length > 0 && `median ${duration(median(times))}`,
-      batch > 1 && seconds > 0 && `${(batch / seconds).toFixed(1)} pages/s`,
-      this.leftOut > 0 && `${counted(this.leftOut, "file")} left out`,
-    ];
-    byId("progress").textContent = pages || this.leftOut ? parts.filter(Boolean).join(" · ") : "";
-    byId("save").disabled = byId("clear").disabled = pages === 0;
-  }
-
-  // The page
-
-  select(page) {
-    if (!page || page === this.current) return;
-    const before = this.current;
-    this.current = page;
-    for (const each of [before, page])
-      if (each) {
-        each.row.tabIndex = each === page ? 0 : -1;
-        each.row.setAttribute("aria-current", String(each === page));
-      }
-    scrollWithin(byId("pages"), page.row);
-    this.showPage();
-    this.updateCurrent();
-  }
-
-  /** Goes some pages on among those that the filter shows; takes the focus along if it is there. */
-  step(by, focus = false) {
-    const pages = this.everyPage().filter((page) => page.shown || page === this.current);
-    if (pages.length === 0) return;
-    const place = Math.min(pages.length - 1, Math.max(0, pages.indexOf(this.current) + by));
-    this.select(pages[place]);
-    if (focus) this.current.row.focus({ preventScroll: true });
-  }
-
-  showPage() {
-    const page = this.current;
-    if (!page?.width) {
-      const problem = page && (page.error ?? page.document.problem);
-      this.stage.clear(problem ? problem.detail || problem.title : page ? "Not answered yet." : "");
-      return;
-    }
-    const label = `Page ${page.page} of ${page.document.name}`;
-    this.stage.show(
-      page.key,
-      page,
-      label,
-      this.pictures.ofPage(page.key, page.document.file, page),
-    );
-  }
-
-  updateCurrent() {
-    const page = this.current;
-    const pages = this.everyPage().filter((each) => each.shown || each === page);
-    const place = pages.indexOf(page);
-    byId("previous").disabled = place <= 0;
-    byId("next").disabled = place < 0 || place >= pages.length - 1;
-    byId("page-title").textContent = !page
-      ? ""
-      : page.document.pages.length > 1
-        ? `${page.document.name}, page ${page.page} of ${page.document.pages.length}`
-        : page.document.name;
-    const said =
-      page &&
-      JSON.stringify([
-        page.key,
-        page.width,
-        this.shownBoxes(page).map(({ id }) => id),
-        page.document.check,
-        page.error,
-        page.document.problem,
-        page.document.state,
-        this.thresholds.classes.length,
-      ]);
-    if (said !== this.said) {
-      this.said = said;
-      this.updateBoxes();
-      this.updateFound();
-    }
-    this.updateDocument();
-    this.check.show(page?.document ?? null, page, this.documents);
-  }
-
-  /** The boxes that the sliders let through, each with its place among the page's detections. */
-  shownBoxes(page) {
-    return (page?.detections ?? [])
-      .map((detection, id) => ({ ...detection, id }))
-      .filter((box) => this.thresholds.shows(box));
-  }
-
-  updateBoxes() {
-    const page = this.current;
-    if (!page?.detections || !page.width) return;
-    const zones = (page.document.check?.zones ?? []).filter(
-      (zone) => zone.document_page === page.page && zone.polygon,
-    );
-    this.stage.outline([
-      ...zones.map((zone) => ({
-        id: `zone ${zone.name}`,
-        name: zone.name,
-        points: zone.polygon,
-        look: zone.verdict,
-      })),
-      ...ofThePdf(page)
-        .filter(({ bbox }) => bbox)
-        .map(({ id, name, bbox }) => ({
-          id,
-          name,
-          points: corners(inPixels(bbox, page)),
-          look: "field",
-        })),
-    ]);
-    this.stage.mark(
-      this.shownBoxes(page).map((box) => ({
-        id: box.id,
-        name: box.class,
-        score: box.confidence,
-        bbox: box.bbox,
-        colour: this.thresholds.colour(box.class),
-        look: this.thresholds.accepts(box) ? "" : "unsure",
-      })),
-    );
-  }
-
-  row(id) {
-    return byId("found").querySelector(`[data-id="${CSS.escape(String(id))}"]`);
-  }
-
-  light(id, on) {
-    this.stage.light(id, on);
-    this.row(id)?.classList.toggle("lit", on);
-  }
-
-  updateFound() {
-    const page = this.current;
-    const root = byId("found");
-    if (!page) {
-      replace(root, element("p", { class: "faint" }, "No page yet."));
-      return;
-    }
-    const problem = page.error ?? page.document.problem;
-    if (problem) {
-      const again = element(
-        "button",
-        { type: "button", onclick: () => this.again(page.document) },
-        "Ask again",
-      );
-      const said = JSON.stringify([page.key, problem.title, problem.detail]);
-      if (root.dataset.said !== said) replace(root, problemBox(problem, again));
-      root.dataset.said = said;
-      return;
-    }
-    delete root.dataset.said;
-    if (!page.detections) {
-      replace(root, element("p", { class: "faint" }, "Not answered yet."));
-      return;
-    }
-    const focused = root.contains(document.activeElement)
-      ? document.activeElement.dataset.id
-      : null;
-    const boxes = this.shownBoxes(page);
-    const listen = (id) => ({
-      "data-id": id,
-      onmouseenter: () => this.light(id, true),
-      onmouseleave: () => this.light(id, false),
-      onfocus: () => this.light(id, true),
-      onblur: () => this.light(id, false),
-    });
-    const rows = boxes.map((box) =>
-      element(
-        "li",
-        {},
-        element(
-          "button",
-          {
-            type: "button",
-            class: "found-row",
-            ...listen(box.id),
-            onclick: () => this.stage.reveal(box.id),
-          },
-          swatch(box.class, this.thresholds),
-          element(
-            "span",
-            { class: "found-name" },
-            capital(box.class),
-            !this.thresholds.accepts(box) && element("span", { class: "faint" }, " below accept"),
-          ),
-          element("span", { class: "score" }, box.confidence.toFixed(2)),
-        ),
-      ),
-    );
-    const fields = ofThePdf(page).map(({ id, name, state }) =>
-      element(
-        "li",
-        {},
-        element(
-          "button",
-          { type: "button", class: "found-row", ...listen(id) },
-          element("span", { class: "swatch field", "aria-hidden": "true" }),
-          element("span", { class: "found-name" }, name),
-          element("span", { class: "faint" }, state),
-        ),
-      ),
-    );
-    const below = page.detections.length - boxes.length;
-    replace(
-      root,
-      rows.length + fields.length > 0
-        ? element("ul", { class: "found-list" }, ...rows, ...fields)
-        : element("p", { class: "faint" }, "No marks at these thresholds."),
-      below > 0
-        ? element(
-            "button",
-            {
-              type: "button",
-              class: "quiet more",
-              onclick: () => this.thresholds.setAll("review"),
-            },
-            `Show ${below} more, below the sliders`,
-          )
-        : "",
-    );
-    if (focused !== null) this.row(focused)?.focus({ preventScroll: true });
-  }
-
-  updateDocument() {
-    const root = byId("document");
-    const doc = this.current?.document;
-    const said = doc
-      ? JSON.stringify([doc.id, doc.state, this.current.page, this.current.width])
-      : "";
-    if (said === root.dataset.said) return;
-    root.dataset.said = said;
-    if (!doc) {
-      replace(root, element("p", { class: "faint" }, "No document yet."));
-      return;
-    }
-    const { answer, file } = doc;
-    const page = this.current;
-    const model = answer?.model && `${answer.model.name} ${answer.model.version}`;
-    const facts = [
-      ["File", element("span", { class: "breaks" }, doc.name)],
-      ["Size", `${size(answer?.bytes ?? file.size)}${answer?.kind ? `, ${answer.kind}` : ""}`],
-      answer?.sha256 && [
-        "SHA-256",
-        element(
-          "span",
-          { class: "digest-line" },
-          digest(answer.sha256),
-          element("a", { href: `#log/${answer.sha256}` }, "in the log"),
-        ),
-      ],
-      page.width && [
-        "Page",
-        `${page.width} × ${page.height} px${page.width_points ? `, ${Math.round((page.width_points / 72) * 25.4)} × ${Math.round((page.height_points / 72) * 25.4)} mm` : ""}`,
-      ],
-      model && ["Model", model],
-      page.milliseconds && ["This page", duration(page.milliseconds)],
-      doc.milliseconds && ["Document", `${duration(doc.milliseconds)}, with the transfer`],
-    ].filter(Boolean);
-    replace(
-      root,
-      element(
-        "dl",
-        {},
-        ...facts.flatMap(([term, value]) => [element("dt", {}, term), element("dd", {}, value)]),
-      ),
-    );
-  }
-
-  /** Sends what a missing key had refused. */
+  /** Sends what was refused for want of a key. */
   allowed() {
     for (const doc of this.documents.filter(({ problem }) => problem?.status === 401))
       this.again(doc);
     this.check.load();
   }
 
-  /** Sends a document again, as one in the list. */
-  again(doc) {
-    const first = this.current?.document === doc;
-    for (const page of doc.pages) page.drawing?.abort();
-    doc.check = null;
-    doc.said = null;
-    this.send(doc);
-    if (first) {
-      this.current = null;
-      this.select(doc.pages[0]);
-    }
-    this.refresh();
-  }
+  // The list
 
-  // Checks
-
-  checked(doc) {
-    if (this.current?.document === doc) {
-      announce(`Form check: ${doc.check?.verdict ?? doc.checkProblem?.title}`);
-    }
-    this.refresh();
-  }
-
-  goToZone(zone) {
-    const page = this.current?.document.pages[zone.document_page - 1];
-    if (page) this.select(page);
-  }
-
-  // Out
-
-  /** A row a box that the sliders show, and a row a page without any. */
-  saveCsv() {
-    const head = [
-      "file",
-      "page",
-      "class",
-      "confidence",
-      "x0",
-      "y0",
-      "x1",
-      "y1",
-      "error",
-      "sha256",
-      "check",
-    ];
-    const rows = [head];
-    for (const doc of this.documents)
+  /** Brings every row, the progress and the current page in line with answers and sliders. */
+  update() {
+    const [, wanted] = FILTERS[byId("filter").value];
+    for (const doc of this.documents) {
       for (const page of doc.pages) {
-        const error = page.error ?? doc.problem;
-        const tail = [
-          error ? error.detail || error.title : "",
-          doc.answer?.sha256,
-          doc.check?.verdict,
-        ];
-        const boxes = this.shownBoxes(page);
-        if (boxes.length === 0) rows.push([doc.name, page.page, "", "", "", "", "", "", ...tail]);
-        for (const box of boxes)
-          rows.push([doc.name, page.page, box.class, box.confidence, ...box.bbox, ...tail]);
+        page.counts = tally(page.boxes ?? [], this.thresholds);
+        page.shown = Boolean(wanted(page));
       }
+      this.list.update(doc);
+    }
+    this.updateProgress(this.everyPage());
+    this.updateCurrent();
+  }
+
+  updateProgress(pages) {
+    const failed = pages.filter(errorOf).length;
+    const answered = pages.filter((page) => page.boxes || errorOf(page)).length;
+    const shown = pages.filter((page) => page.shown).length;
+    const times = pages.map((page) => page.milliseconds).filter(Boolean);
+    const seconds = ((this.finished ?? performance.now()) - this.started) / 1000;
+    const rate = (answered - this.answeredBefore) / seconds;
+    const parts = [
+      answered < pages.length && `${answered} of`,
+      counted(pages.length, "page"),
+      shown < pages.length && `· ${shown} shown`,
+      failed > 0 && `· ${failed} with errors`,
+      times.length > 0 && `· median ${duration(median(times))}`,
+      times.length > 1 && rate > 0 && `· ${rate.toFixed(1)} pages/s`,
+      this.leftOut > 0 && `· ${counted(this.leftOut, "file")} left out`,
+    ];
+    byId("progress").textContent =
+      pages.length + this.leftOut > 0 ? parts.filter(Boolean).join(" ") : "";
+    byId("save").disabled = byId("clear").disabled = pages.length === 0;
+  }
+
+  /** A row for each box that the sliders show, and one for a page without any. */
+  saveCsv() {
     save(
       "countersign.csv",
       "text/csv",
-      rows.map((row) => row.map(csvField).join(",")).join("\r\n") + "\r\n",
+      csvOf(this.documents, (page) => this.shownBoxes(page)),
     );
-    announce(`Saved ${counted(rows.length - 1, "row")}`);
+    announce("Saved countersign.csv");
+  }
+
+  // The page
+
+  select(page) {
+    if (!page || page === this.current) return;
+    if (this.current) this.list.mark(this.current, false);
+    this.current = page;
+    this.list.mark(page, true);
+    this.showPage();
+    this.updateCurrent();
+  }
+
+  /** The pages that can be gone to: those that the filter shows, and the current one. */
+  reachable() {
+    return this.everyPage().filter((page) => page.shown || page === this.current);
+  }
+
+  /** Goes some pages on, or as far as there are any. */
+  step(by) {
+    const pages = this.reachable();
+    const place = Math.min(pages.length - 1, Math.max(0, pages.indexOf(this.current) + by));
+    this.select(pages[place]);
+  }
+
+  showPage() {
+    const page = this.current;
+    if (!page.width) {
+      const problem = errorOf(page);
+      this.stage.clear(problem ? problem.detail || problem.title : "Not answered yet.");
+      return;
+    }
+    const label = `Page ${page.page} of ${page.document.name}`;
+    const picture = this.pictures.ofPage(page.key, page.document.file, page);
+    this.stage.show(page.key, page, label, picture);
+  }
+
+  updateCurrent() {
+    const page = this.current;
+    const doc = page?.document;
+    const pages = this.reachable();
+    const many = doc?.pages.length > 1;
+    byId("previous").disabled = !page || page === pages[0];
+    byId("next").disabled = !page || page === pages.at(-1);
+    byId("page-title").textContent = many
+      ? `${doc.name}, page ${page.page} of ${doc.pages.length}`
+      : (doc?.name ?? "");
+    const ids = page && this.shownBoxes(page).map(({ id }) => id);
+    const { classes } = this.thresholds;
+    const said = page && [page.key, page.width, doc.state, doc.check, errorOf(page), ids, classes];
+    if (JSON.stringify(said) !== this.said) {
+      this.said = JSON.stringify(said);
+      this.updateBoxes(page);
+      this.updateFound(page);
+      this.updateDocument(page);
+    }
+    this.check.show(doc ?? null, this.documents);
+  }
+
+  /** The boxes that the sliders let through. */
+  shownBoxes(page) {
+    return (page.boxes ?? []).filter((box) => this.thresholds.shows(box));
+  }
+
+  updateBoxes(page) {
+    if (!page?.boxes) return;
+    const zones = (page.document.check?.zones ?? [])
+      .filter((zone) => zone.document_page === page.page && zone.polygon)
+      .map(({ name, polygon, verdict }) => ({
+        id: `zone ${name}`,
+        name,
+        points: polygon,
+        look: verdict,
+      }));
+    const fields = ofThePdf(page)
+      .filter(({ bbox }) => bbox)
+      .map(({ id, name, bbox }) => ({ id, name, points: corners(bbox, page), look: "field" }));
+    this.stage.outline([...zones, ...fields]);
+    this.stage.mark(this.shownBoxes(page));
+  }
+
+  light(id, on) {
+    this.stage.light(id, on);
+    rowOf(byId("found"), id)?.classList.toggle("lit", on);
+  }
+
+  updateFound(page) {
+    const root = byId("found");
+    const faint = (words) => replace(root, element("p", { class: "faint" }, words));
+    if (!page) return faint("No page yet.");
+    if (errorOf(page)) {
+      const again = () => this.again(page.document);
+      const button = element("button", { type: "button", onclick: again }, "Ask again");
+      return replace(root, problemBox(errorOf(page), button));
+    }
+    if (!page.boxes) return faint("Not answered yet.");
+
+    const focused = root.contains(document.activeElement) && document.activeElement.dataset.id;
+    const light = (id, on) => this.light(id, on);
+    const boxes = this.shownBoxes(page);
+    const rows = boxes.map((box) =>
+      boxRow(box, belowAccept(box, this.thresholds), this.thresholds, {
+        ...pointing(box.id, light),
+        onclick: () => this.stage.reveal(box.id),
+      }),
+    );
+    const fields = ofThePdf(page).map((field) => fieldRow(field, pointing(field.id, light)));
+    const below = page.boxes.length - boxes.length;
+    const more = element(
+      "button",
+      { type: "button", class: "quiet more", onclick: () => this.thresholds.setAll("review") },
+      `Show ${below} more, below the sliders`,
+    );
+    const list = foundList([...rows, ...fields], "No marks at these thresholds.");
+    replace(root, list, below > 0 && more);
+    if (focused) rowOf(root, focused)?.focus({ preventScroll: true });
+  }
+
+  updateDocument(page) {
+    const root = byId("document");
+    if (!page) return replace(root, element("p", { class: "faint" }, "No document yet."));
+    const { answer, file, name, milliseconds } = page.document;
+    const inLog = answer && element("a", { href: `#log/${answer.sha256}` }, "in the log");
+    replace(
+      root,
+      facts([
+        ["File", element("span", { class: "breaks" }, name)],
+        ["Size", answer ? `${size(answer.bytes)}, ${answer.kind}` : size(file.size)],
+        answer && [
+          "SHA-256",
+          element("span", { class: "digest-line" }, digest(answer.sha256), inLog),
+        ],
+        page.width && ["Page", sizeOf(page)],
+        answer && ["Model", `${answer.model.name} ${answer.model.version}`],
+        page.milliseconds && ["This page", duration(page.milliseconds)],
+        milliseconds && ["Document", `${duration(milliseconds)}, with the transfer`],
+      ]),
+    );
+  }
+
+  checked(doc) {
+    if (this.current?.document === doc)
+      announce(`Form check: ${doc.check?.verdict ?? doc.checkProblem?.title}`);
+    this.refresh();
   }
 }

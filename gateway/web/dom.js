@@ -76,9 +76,9 @@ export function oncePerFrame(work) {
   };
 }
 
-/** "1 page", "3 pages". */
+/** "1 page", "3 pages", "2 boxes". */
 export const counted = (number, noun) =>
-  `${number} ${noun}${number === 1 ? "" : noun.endsWith("s") ? "es" : "s"}`;
+  number === 1 ? `1 ${noun}` : `${number} ${noun}${/(s|x|ch)$/.test(noun) ? "es" : "s"}`;
 
 /** A time as a person reads it: "38 ms", "2.4 s". */
 export const duration = (milliseconds) =>

@@ -1,12 +1,12 @@
 // The prediction log: what the model said about a file, found by the file or by its SHA-256.
 
-import { predictions, problemFrom, storedPage } from "./api.js";
+import { predictions, problemFrom } from "./api.js";
 import { verdictChip } from "./check.js";
-import { capital, counted, digest, duration, element, moment, problemBox, replace } from "./dom.js";
+import { byId, counted, digest, duration, element, moment, problemBox, replace } from "./dom.js";
 import { chosen, dropped, sha256 } from "./files.js";
-import { Pictures } from "./pictures.js";
+import { belowAccept, boxRow, facts, foundList, pointing, rowOf } from "./found.js";
 import { Stage, zoomButtons } from "./stage.js";
-import { swatch } from "./thresholds.js";
+import { boxesOf } from "./thresholds.js";
 
 const DIGEST = /^[0-9a-f]{64}$/i;
 
@@ -20,87 +20,29 @@ function marksIn(prediction) {
 }
 
 export class Log {
-  constructor(root, thresholds, fileOf) {
-    Object.assign(this, { root, thresholds, fileOf, found: [], prediction: null, page: null });
-    this.files = new Map(); // SHA-256 -> file
-    this.pictures = new Pictures();
-    this.build();
-    this.stage = new Stage(this.view, { onLight: (id, on) => this.light(id, on) });
-    this.zoom.append(zoomButtons(this.stage));
+  /** `pictures` are KnownPictures. */
+  constructor(thresholds, pictures) {
+    Object.assign(this, { thresholds, pictures });
+    this.found = [];
+    this.prediction = this.page = null;
+    this.input = byId("digest");
+    this.foot = byId("log-foot");
+    this.boxes = byId("log-boxes");
+    this.stage = new Stage(byId("log-stage"), thresholds, {
+      onLight: (id, on) => this.light(id, on),
+    });
+    byId("log-zoom").append(zoomButtons(this.stage));
+    byId("find").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.go(this.input.value.trim());
+    });
+    const file = byId("log-file");
+    byId("log-choose").addEventListener("click", () => file.click());
+    file.addEventListener("change", () => this.take(chosen(file).pages[0]));
+    byId("log-page").addEventListener("change", ({ target }) =>
+      this.openPage(Number(target.value)),
+    );
     this.draw();
-  }
-
-  build() {
-    this.input = element("input", {
-      id: "digest",
-      type: "text",
-      autocomplete: "off",
-      spellcheck: "false",
-      placeholder: "64 hexadecimal digits",
-      "aria-describedby": "digest-note",
-    });
-    this.file = element("input", {
-      type: "file",
-      hidden: true,
-      onchange: () => this.take(chosen(this.file).pages[0]),
-    });
-    const form = element(
-      "form",
-      {
-        class: "find",
-        onsubmit: (event) => {
-          event.preventDefault();
-          this.go(this.input.value.trim());
-        },
-      },
-      element("label", { for: "digest" }, "SHA-256"),
-      this.input,
-      element(
-        "div",
-        { class: "buttons" },
-        element("button", { type: "submit", class: "primary" }, "Find"),
-        element("button", { type: "button", onclick: () => this.file.click() }, "Choose a file"),
-        this.file,
-      ),
-      element(
-        "p",
-        { id: "digest-note", class: "small" },
-        "Or drop the file here. Its digest is computed in the browser; the file is not sent.",
-      ),
-    );
-    this.list = element("ol", { class: "pages", "aria-label": "Predictions, newest first" });
-    this.foot = element("p", { class: "foot", role: "status" });
-    this.view = element("div", {
-      class: "stage",
-      tabindex: "0",
-      role: "group",
-      "aria-label": "Page",
-    });
-    this.title = element("h1", { class: "title" });
-    this.zoom = element("span", {});
-    this.pageSelect = element("select", {
-      "aria-label": "Page",
-      onchange: () => this.openPage(Number(this.pageSelect.value)),
-    });
-    this.facts = element("div", {});
-    this.boxes = element("div", {});
-    this.corrections = element("div", {});
-    this.root.append(
-      element("div", { class: "side list-side" }, form, this.list, this.foot),
-      element(
-        "div",
-        { class: "middle" },
-        element("div", { class: "toolbar stage-bar" }, this.title, this.pageSelect, this.zoom),
-        this.view,
-      ),
-      element(
-        "div",
-        { class: "side panel" },
-        element("section", {}, element("h2", {}, "Prediction"), this.facts),
-        element("section", {}, element("h2", {}, "On this page"), this.boxes),
-        element("section", {}, element("h2", {}, "Corrections"), this.corrections),
-      ),
-    );
   }
 
   /** Goes to the address of a digest, which finds it. */
@@ -131,7 +73,7 @@ export class Log {
     this.foot.textContent = "Computing the digest…";
     try {
       const found = await sha256(page.file);
-      this.files.set(found, page.file);
+      this.pictures.files.set(found, page.file);
       this.go(found);
     } catch (error) {
       replace(this.foot, problemBox(problemFrom(error)));
@@ -141,7 +83,7 @@ export class Log {
   async find(digestText) {
     this.input.value = digestText;
     this.foot.textContent = "Looking…";
-    replace(this.list);
+    replace(byId("log-found"));
     this.found = [];
     this.prediction = null;
     try {
@@ -159,7 +101,7 @@ export class Log {
     } catch (error) {
       replace(this.foot, problemBox(problemFrom(error)));
     }
-    replace(this.list, ...this.found.map((each) => element("li", {}, this.row(each))));
+    replace(byId("log-found"), ...this.found.map((each) => element("li", {}, this.row(each))));
     this.open(this.found[0] ?? null);
   }
 
@@ -187,9 +129,9 @@ export class Log {
     for (const each of this.found)
       each.row?.setAttribute("aria-current", String(each === prediction));
     const pages = prediction?.pages ?? [];
-    this.pageSelect.hidden = pages.length < 2;
+    byId("log-page").hidden = pages.length < 2;
     replace(
-      this.pageSelect,
+      byId("log-page"),
       ...pages.map(({ page }) => element("option", { value: page }, `Page ${page}`)),
     );
     this.openPage(pages[0]?.page);
@@ -202,141 +144,70 @@ export class Log {
 
   light(id, on) {
     this.stage.light(id, on);
-    this.boxes.querySelector(`[data-id="${CSS.escape(String(id))}"]`)?.classList.toggle("lit", on);
-  }
-
-  picture() {
-    const { prediction, page } = this;
-    const file = this.files.get(prediction.sha256) ?? this.fileOf(prediction.sha256);
-    const key = `${prediction.sha256}:${page.page}`;
-    if (file) return this.pictures.ofPage(key, file, page);
-    if (prediction.stored)
-      return this.pictures.address(key, () => storedPage(prediction.sha256, page.page));
-    return Promise.reject(
-      new Error("The gateway does not store it. Drop its file here to see it."),
-    );
+    rowOf(this.boxes, id)?.classList.toggle("lit", on);
   }
 
   draw() {
     const { prediction, page } = this;
-    this.title.textContent = prediction
-      ? `${moment(prediction.time)}${page ? `, page ${page.page}` : ""}`
-      : "";
-    this.root.toggleAttribute("data-none", !prediction);
     const faint = (text) => element("p", { class: "faint" }, text);
+    byId("log").toggleAttribute("data-none", !prediction);
     if (!prediction) {
+      byId("log-title").textContent = "";
       this.stage.clear();
-      replace(this.facts, faint("Nothing found yet."));
-      replace(this.boxes, faint("-"));
-      replace(this.corrections, faint("-"));
+      replace(byId("log-facts"), faint("Nothing found yet."));
+      replace(this.boxes);
+      replace(byId("log-corrections"));
       return;
     }
-    const facts = [
-      ["Time", moment(prediction.time)],
-      ["SHA-256", digest(prediction.sha256)],
-      ["Model", `${prediction.model?.name ?? ""} ${prediction.model?.version ?? ""}`],
-      prediction.operating_point && ["Point", prediction.operating_point],
-      prediction.caller && ["Asked by", prediction.caller],
-      prediction.milliseconds && ["Took", duration(prediction.milliseconds)],
-      ["Pages", String(prediction.page_count ?? prediction.pages?.length ?? "")],
-      prediction.check && [
-        "Check",
-        element("span", {}, `${prediction.check.form} `, verdictChip(prediction.check.verdict)),
-      ],
-      ["Stored", prediction.stored ? "yes" : "no, boxes only"],
-    ].filter(Boolean);
+    byId("log-title").textContent =
+      `${moment(prediction.time)}${page ? `, page ${page.page}` : ""}`;
+    const { model, check, corrections } = prediction;
     replace(
-      this.facts,
+      byId("log-facts"),
+      facts([
+        ["Time", moment(prediction.time)],
+        ["SHA-256", digest(prediction.sha256)],
+        ["Model", `${model.name} ${model.version}`],
+        prediction.operating_point && ["Point", prediction.operating_point],
+        ["Asked by", prediction.caller],
+        ["Took", duration(prediction.milliseconds)],
+        ["Pages", String(prediction.pages.length)],
+        check && ["Check", element("span", {}, `${check.form} `, verdictChip(check.verdict))],
+        ["Stored", prediction.stored ? "yes" : "no, boxes only"],
+      ]),
+    );
+    replace(this.boxes, page?.error ? problemBox(page.error) : this.boxList(page));
+    const words = corrections.map(({ page: number, version, detections, time, caller }) =>
       element(
-        "dl",
+        "p",
         {},
-        ...facts.flatMap(([term, value]) => [element("dt", {}, term), element("dd", {}, value)]),
+        `Page ${number}, version ${version}: ${counted(detections.length, "box")}`,
+        element("span", { class: "faint" }, ` ${moment(time)}, ${caller}`),
       ),
     );
-    if (page?.error) replace(this.boxes, problemBox(page.error));
-    else {
-      const rows = (page?.detections ?? []).map((box, id) =>
-        element(
-          "li",
-          {},
-          element(
-            "button",
-            {
-              type: "button",
-              class: "found-row",
-              "data-id": id,
-              onclick: () => this.stage.reveal(id),
-              onmouseenter: () => this.light(id, true),
-              onmouseleave: () => this.light(id, false),
-              onfocus: () => this.light(id, true),
-              onblur: () => this.light(id, false),
-            },
-            swatch(box.class, this.thresholds),
-            element(
-              "span",
-              { class: "found-name" },
-              capital(box.class),
-              !this.thresholds.accepts(box) && element("span", { class: "faint" }, " below accept"),
-            ),
-            element("span", { class: "score" }, box.confidence.toFixed(2)),
-          ),
-        ),
-      );
-      replace(
-        this.boxes,
-        rows.length > 0 ? element("ul", { class: "found-list" }, ...rows) : faint("No marks."),
-      );
-    }
-    const corrections = prediction.corrections ?? [];
-    replace(
-      this.corrections,
-      ...(corrections.length > 0
-        ? corrections.map((each) =>
-            element(
-              "p",
-              {},
-              `Page ${each.page}: ${counted(each.detections.length, "box")}`,
-              element(
-                "span",
-                { class: "faint" },
-                ` ${moment(each.time)}${each.caller ? `, ${each.caller}` : ""}`,
-              ),
-            ),
-          )
-        : [faint("None.")]),
-    );
+    replace(byId("log-corrections"), words.length > 0 ? words : faint("None."));
     if (!page?.width) {
-      this.stage.clear();
+      this.stage.clear("No picture of this page.");
       return;
     }
-    this.stage.show(
-      `${prediction.sha256}:${page.page}:${prediction.time}`,
-      page,
-      `Page ${page.page}`,
-      this.picture(),
+    const known = { ...page, sha256: prediction.sha256, stored: prediction.stored };
+    const key = `${this.pictures.key(known)}:${prediction.id}`;
+    this.stage.show(key, page, `Page ${page.page}`, this.pictures.address(known));
+    this.stage.mark(boxesOf(page.detections ?? []));
+  }
+
+  /** The boxes of a page as a list. */
+  boxList(page) {
+    const rows = boxesOf(page?.detections ?? []).map((box) =>
+      boxRow(box, belowAccept(box, this.thresholds), this.thresholds, {
+        ...pointing(box.id, (id, on) => this.light(id, on)),
+        onclick: () => this.stage.reveal(box.id),
+      }),
     );
-    this.stage.outline([]);
-    this.stage.mark(
-      (page.detections ?? []).map((box, id) => ({
-        id,
-        name: box.class,
-        score: box.confidence,
-        bbox: box.bbox,
-        colour: this.thresholds.colour(box.class),
-        look: this.thresholds.accepts(box) ? "" : "unsure",
-      })),
-    );
+    return foundList(rows, "No marks.");
   }
 
   key(event) {
-    const keys = {
-      "+": () => this.stage.larger(),
-      "=": () => this.stage.larger(),
-      "-": () => this.stage.smaller(),
-      0: () => this.stage.zoomBy(null),
-    };
-    if (!(event.key in keys)) return false;
-    keys[event.key]();
-    return true;
+    return this.stage.zoomKey(event);
   }
 }

@@ -1,6 +1,6 @@
 // Pictures of pages: from the file itself where the browser reads it, else from the gateway.
 
-import { renderedPage } from "./api.js";
+import { renderedPage, storedPage } from "./api.js";
 
 const BROWSER_READS = new Set(["image/jpeg", "image/png", "image/webp", "image/bmp"]);
 const WIDE_KEPT = 6; // pictures of whole pages that are kept
@@ -119,5 +119,36 @@ export class Pictures {
   revoke(key) {
     this.kept.get(key)?.then(URL.revokeObjectURL, () => {});
     this.kept.delete(key);
+  }
+}
+
+/**
+ * Pictures of pages that the gateway answered before: of a file that this browser holds, else of
+ * what the gateway stores. `fileOf(sha256)` is a file of another view, if it has it.
+ */
+export class KnownPictures {
+  constructor(fileOf) {
+    this.fileOf = fileOf;
+    this.files = new Map(); // SHA-256 -> file
+    this.pictures = new Pictures();
+  }
+
+  file(sha256) {
+    return this.files.get(sha256) ?? this.fileOf(sha256);
+  }
+
+  /** The name of a page's picture, another one once its file is here. */
+  key({ sha256, page }) {
+    return `${sha256}:${page}:${this.file(sha256) ? "file" : "stored"}`;
+  }
+
+  /** The address of the picture of a page {sha256, page, width, height, stored}. */
+  address(page) {
+    const { sha256, stored } = page;
+    const file = this.file(sha256);
+    if (file) return this.pictures.ofPage(this.key(page), file, page);
+    if (stored) return this.pictures.address(this.key(page), () => storedPage(sha256, page.page));
+    const reason = "The gateway does not store it. Drop its file here to see it.";
+    return Promise.reject(new Error(reason));
   }
 }

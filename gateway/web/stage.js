@@ -1,11 +1,13 @@
 // A page with what was found on it: picture, boxes, zones; zoom; rectangles drawn by hand.
 
-import { drawing, element, spoken } from "./dom.js";
+import { drawing, element, replace, spoken } from "./dom.js";
+import { pointing } from "./found.js";
 
 const ZOOM_STEP = 1.25;
 const SMALLEST_DRAWN = 4; // CSS pixels: what is smaller was a click
 const MARGIN = 16; // CSS pixels around the page
 
+const area = ({ bbox: [x0, y0, x1, y1] }) => (x1 - x0) * (y1 - y0);
 const percent = (part, whole) => `${(part / whole) * 100}%`;
 
 /** Where a box lies, in percent of the page. */
@@ -29,20 +31,13 @@ function whereabouts([x0, y0, x1, y1], { width, height }) {
  * drawn, in pixels of the page: with a mouse or pen at once, with a finger while `drawing` is on.
  */
 export class Stage {
-  constructor(
-    root,
-    { onPick = () => {}, onLight = () => {}, onFocus = () => {}, onDraw = null } = {},
-  ) {
-    Object.assign(this, {
-      root,
-      onPick,
-      onLight,
-      onFocus,
-      onDraw,
-      zoom: null,
-      page: null,
-      key: null,
-    });
+  constructor(root, thresholds, { onPick, onLight, onFocus, onDraw } = {}) {
+    const nothing = () => {};
+    Object.assign(this, { root, thresholds, onDraw });
+    this.onPick = onPick ?? nothing;
+    this.onLight = onLight ?? nothing;
+    this.onFocus = onFocus ?? nothing;
+    this.zoom = this.page = this.key = null;
     this.image = element("img", { alt: "", draggable: "false" });
     this.message = element("p", { class: "sheet-message" });
     this.zones = drawing("svg", { class: "zones", preserveAspectRatio: "none" });
@@ -117,52 +112,42 @@ export class Stage {
   }
 
   /**
-   * Draws boxes [{id, name, colour, bbox, score, look}], best first; `look` adds classes of
-   * style.css. A box says its name and score on hover and on focus.
+   * Draws boxes [{id, class, bbox, score, kept}]: dashed those that are not `kept` or, where that
+   * is not said, below the accept point. A box says its class and score on hover and on focus.
    */
   mark(boxes, selected = null) {
-    const focused = this.layer.contains(document.activeElement)
-      ? document.activeElement.dataset.id
-      : null;
-    const area = ({ bbox }) => (bbox[2] - bbox[0]) * (bbox[3] - bbox[1]);
-    const order = [...boxes].sort((one, other) => area(other) - area(one));
-    const made = boxes.map((box) => {
+    const focused =
+      this.layer.contains(document.activeElement) && document.activeElement.dataset.id;
+    const bySize = [...boxes].sort((one, other) => area(other) - area(one)); // small ones on top
+    const drawn = boxes.map((box) => {
+      const look = {
+        unsure: !(box.kept ?? this.thresholds.accepts(box)),
+        low: box.bbox[1] < this.page.height * 0.04,
+        leftwards: box.bbox[0] > this.page.width * 0.7,
+        selected: box.id === selected,
+      };
+      const words = Object.keys(look).filter((word) => look[word]);
       const score = box.score === undefined ? "" : ` ${box.score.toFixed(2)}`;
-      const edges = [
-        box.bbox[1] < this.page.height * 0.04 && "low",
-        box.bbox[0] > this.page.width * 0.7 && "leftwards",
-      ].filter(Boolean);
+      const place = whereabouts(box.bbox, this.page);
       return element(
         "button",
         {
           type: "button",
-          class: [
-            "box",
-            box.colour,
-            box.look,
-            ...edges,
-            String(box.id) === String(selected) && "selected",
-          ]
-            .filter(Boolean)
-            .join(" "),
-          style: { ...placed(box.bbox, this.page), "z-index": String(1 + order.indexOf(box)) },
-          "data-id": box.id,
-          "aria-pressed": selected === null ? null : String(String(box.id) === String(selected)),
-          onclick: () => this.onPick(box.id),
+          class: ["box", this.thresholds.colour(box.class), ...words].join(" "),
+          style: { ...placed(box.bbox, this.page), "z-index": String(1 + bySize.indexOf(box)) },
+          ...pointing(box.id, this.onLight),
           onfocus: () => {
             this.onLight(box.id, true);
             this.onFocus(box.id);
           },
-          onblur: () => this.onLight(box.id, false),
-          onmouseenter: () => this.onLight(box.id, true),
-          onmouseleave: () => this.onLight(box.id, false),
+          onclick: () => this.onPick(box.id),
         },
-        element("span", { class: "tag" }, `${box.name}${score}`),
-        spoken(`, ${box.note ? `${box.note}, ` : ""}${whereabouts(box.bbox, this.page)}`),
+        element("span", { class: "tag" }, `${box.class}${score}`),
+        spoken(`, ${look.unsure ? "unsure, " : ""}${place}`),
       );
     });
-    this.layer.replaceChildren(...made);
-    if (focused !== null) this.box(focused)?.focus({ preventScroll: true });
+    replace(this.layer, ...drawn);
+    if (focused) this.box(focused)?.focus({ preventScroll: true });
   }
 
   /** Draws zones [{id, name, points: [[x, y], …], look}]. */
@@ -232,6 +217,15 @@ export class Stage {
 
   smaller() {
     this.zoomBy(1 / ZOOM_STEP);
+  }
+
+  /** Keys that zoom; true if one was meant. */
+  zoomKey(event) {
+    if (event.key === "+" || event.key === "=") this.larger();
+    else if (event.key === "-") this.smaller();
+    else if (event.key === "0") this.zoomBy(null);
+    else return false;
+    return true;
   }
 
   /** Whether the next drag draws, with a finger too, and over boxes. */

@@ -44,12 +44,14 @@ export class Thresholds extends EventTarget {
     return `mark-${(place < 0 ? COLOURS - 1 : place) % COLOURS}`;
   }
 
-  shows({ class: name, confidence }) {
-    return confidence >= this.of(name).value;
+  /** Whether the sliders show a box. */
+  shows({ class: name, score }) {
+    return score >= this.of(name).value;
   }
 
-  accepts({ class: name, confidence }) {
-    return confidence >= this.of(name).accept;
+  /** Whether a box is above the accept point; one that a person drew has no score, and is. */
+  accepts({ class: name, score }) {
+    return score === undefined || score >= this.of(name).accept;
   }
 
   set(name, value) {
@@ -71,13 +73,19 @@ export class Thresholds extends EventTarget {
   }
 }
 
+/** Detections of an answer as boxes {id, class, score, bbox}, best first. */
+export const boxesOf = (detections) =>
+  detections
+    .map(({ class: name, confidence, bbox }) => ({ class: name, score: confidence, bbox }))
+    .sort((one, other) => other.score - one.score)
+    .map((box, id) => ({ id, ...box }));
+
 /** How many boxes of a page each class shows, [[class, count], …], and how many are below the sliders. */
-export function tally(detections, thresholds) {
+export function tally(boxes, thresholds) {
   const counts = new Map();
   let below = 0;
-  for (const detection of detections) {
-    if (thresholds.shows(detection))
-      counts.set(detection.class, (counts.get(detection.class) ?? 0) + 1);
+  for (const box of boxes) {
+    if (thresholds.shows(box)) counts.set(box.class, (counts.get(box.class) ?? 0) + 1);
     else below += 1;
   }
   const shown = thresholds.classes

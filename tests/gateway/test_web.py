@@ -1,8 +1,11 @@
 """The web page, in a real Chromium, before the running gateway."""
 
+import hashlib
 import io
 import json
 import shutil
+import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -267,10 +270,97 @@ def test_five_hundred_pages_leave_few_requests_under_way_and_the_page_quick(brow
         page.wait_for_function("() => window.urls === 0")
 
 
+@pytest.fixture
+def queued(page, gateway, samples) -> dict[str, Any]:
+    """The answer about a page that nobody has corrected, which the queue shows first."""
+    comment = uuid.uuid4().bytes  # a digest of its own
+    segment = b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment
+    jpeg = (samples / PAGE).read_bytes()
+    body = jpeg[:2] + segment + jpeg[2:]
+    answer = gateway.post("/v1/documents?operating_point=review", content=body).json()
+    for _ in range(100):
+        if answer["sha256"] in gateway.get("/v1/queue").text:
+            break
+        time.sleep(0.02)
+    page.goto(page.url.split("#")[0] + "#queue")
+    playwright.expect(page.locator("#queue-title")).to_contain_text(answer["sha256"][:12])
+    return answer
+
+
+def corrections(gateway: httpx.Client, answer: dict[str, Any]) -> list[dict]:
+    return gateway.get(f"/v1/predictions/{answer['sha256']}").json()["corrections"]
+
+
+def test_a_page_is_reviewed_by_keys_alone(page, gateway, queued):
+    (found,) = queued["pages"]
+    *kept, doubtful = found["detections"]
+    shown = page.locator("#queue .box")
+    playwright.expect(shown).to_have_count(len(kept) + 1)
+    page.wait_for_function("() => document.querySelector('#queue-stage img').naturalWidth > 0")
+
+    page.keyboard.press("Enter")
+    playwright.expect(page.locator("#queue-hint")).to_contain_text("1 box undecided")
+    for key, count in (("d", len(kept)), ("u", len(kept) + 1), ("Delete", len(kept))):
+        page.keyboard.press(key)
+        playwright.expect(shown).to_have_count(count)
+    assert corrections(gateway, queued) == []
+    page.keyboard.press("2")  # the best becomes a stamp
+    page.keyboard.press("b")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Shift+ArrowDown")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    playwright.expect(page.locator("#queue .row").first).to_contain_text("saved")
+
+    (stored,) = corrections(gateway, queued)
+    *others, new = stored["detections"]
+    assert doubtful["bbox"] not in [each["bbox"] for each in others]
+    assert others == [
+        {"class": name, "bbox": each["bbox"]}
+        for name, each in zip(["stamp", *(each["class"] for each in kept[1:])], kept, strict=True)
+    ]
+    width, height = found["width"], found["height"]
+    x0, y0, x1, y1 = new["bbox"]
+    assert new["class"] == "stamp"
+    assert 0 < x0 - round(0.4 * width) < 20  # moved to the right
+    assert x1 - x0 == pytest.approx(round(0.6 * width) - round(0.4 * width))
+    assert y0 == round(0.47 * height)
+    assert 0 < y1 - round(0.53 * height) < 20  # and made higher
+
+
+def test_a_box_is_redrawn_with_the_mouse(page, gateway, queued):
+    (found,) = queued["pages"]
+    page.keyboard.press("Shift+D")
+    page.locator("#queue .box").nth(1).click()
+    page.keyboard.press("r")
+    sheet = page.locator("#queue .sheet").bounding_box()
+    scale = sheet["width"] / found["width"]
+    page.mouse.move(sheet["x"] + 100, sheet["y"] + 200)
+    page.mouse.down()
+    page.mouse.move(sheet["x"] + 150, sheet["y"] + 260, steps=3)
+    page.mouse.up()
+    page.keyboard.press("Enter")
+    playwright.expect(page.locator("#queue .row").first).to_contain_text("saved")
+    (stored,) = corrections(gateway, queued)
+    expected = [each / scale for each in (100, 200, 150, 260)]
+    assert stored["detections"][1]["bbox"] == pytest.approx(expected, abs=2 / scale)
+    assert stored["detections"][0]["bbox"] == found["detections"][0]["bbox"]
+
+
+def test_a_file_is_found_in_the_log_by_its_digest(page, samples):
+    add(page, samples / PAGE)
+    page.goto(page.url.split("#")[0] + "#log")
+    page.set_input_files("#log-file", samples / PAGE)
+    digest = hashlib.sha256((samples / PAGE).read_bytes()).hexdigest()
+    playwright.expect(page.get_by_label("SHA-256", exact=True)).to_have_value(digest)
+    playwright.expect(page.locator("#log .queue-row").first).to_contain_text("1 stamp, ")
+    playwright.expect(page.locator("#log .box").first).to_be_visible()
+
+
 def test_where_the_browser_computes_no_digest_the_page_says_what_to_do(page, samples):
     page.evaluate("() => Object.defineProperty(crypto, 'subtle', {value: undefined})")
     page.goto(page.url.split("#")[0] + "#log")
-    page.set_input_files("#log input[type=file]", samples / PAGE)
+    page.set_input_files("#log-file", samples / PAGE)
     playwright.expect(page.locator("#log .problem")).to_contain_text("sha256sum")
 
 
