@@ -15,12 +15,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import gettempdir
+from typing import Any
 
 from server.repository import DETECTOR, READER, ensembles
 from server.settings import SAMPLES, Settings
 
 OVERLAP_MIN = 0.5  # intersection over union at which a box counts as found
 LISTS = {DETECTOR: "pages.json", READER: "captchas.json"}
+FORMS = {  # of those lists, for who writes one
+    "pages.json": '{"a.png": {"boxes": [{"class": "stamp", "xyxy": [x0, y0, x1, y1]}]}}',
+    "captchas.json": '{"a.png": "482913"}',
+}
 FOLDER = "countersign-"  # how the name of a server's temporary folder begins
 SHIPPED = {"document_detector", "captcha_reader"}  # those whose answers the samples show
 
@@ -57,8 +62,8 @@ def check(
             continue
         answered = name in SHIPPED and (samples / LISTS[kind]).exists()
         folder = samples if answered else SAMPLES
-        sample, expected = next(iter(json.loads((folder / LISTS[kind]).read_text()).items()))
-        answer = infer(url, name, folder / sample, timeout_s)
+        sample, image, expected = first_sample(folder / LISTS[kind])
+        answer = infer(url, name, image, timeout_s)
         reason = malformed(kind, answer)
         if answered and not reason:
             reason = boxes_missing(answer, expected) if kind == DETECTOR else misread(
@@ -113,10 +118,29 @@ def overlap(a: Sequence[float], b: Sequence[float]) -> float:
     return inter / (areas - inter)
 
 
-def infer(url: str, ensemble: str, sample: Path, timeout_s: float) -> dict[str, list]:
+def first_sample(listed: Path) -> tuple[str, bytes, Any]:
+    """The first file in pages.json or captchas.json: its name, its bytes, and what it shows.
+
+    Raises Wrong, with the form of such a list, if there is none.
+    """
+    try:
+        sample, expected = next(iter(json.loads(listed.read_text()).items()))
+        if listed.name == LISTS[DETECTOR]:
+            for box in expected["boxes"]:
+                overlap(box["xyxy"], box["xyxy"])
+        elif not isinstance(expected, str):
+            raise TypeError(f"{expected!r} is no text")
+        return sample, (listed.parent / sample).read_bytes(), expected
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, StopIteration) as error:
+        raise Wrong(
+            f"{listed}: {type(error).__name__} {error}; expected {FORMS[listed.name]}"
+        ) from error
+
+
+def infer(url: str, ensemble: str, image: bytes, timeout_s: float) -> dict[str, list]:
     """Each output's values, flat. Raises NotReady."""
-    image = base64.b64encode(sample.read_bytes()).decode()
-    tensor = {"name": "image", "shape": [1], "datatype": "BYTES", "data": [image]}
+    text = base64.b64encode(image).decode()
+    tensor = {"name": "image", "shape": [1], "datatype": "BYTES", "data": [text]}
     body = json.dumps({"inputs": [tensor]}).encode()
     path = f"/v2/models/{ensemble}/infer"
     answer = json.loads(call(url, path, timeout_s, body, refused=Wrong))
@@ -171,9 +195,13 @@ def call(
 
 def sockets() -> list[str]:
     """tritonserver's sockets of this user's running servers. Raises NotReady if there are none."""
-    folders = [path.parent for path in Path(gettempdir()).glob(f"{FOLDER}*/http.sock")]
+    try:
+        temporary = gettempdir()
+    except OSError as error:
+        raise NotReady(f"temporary folder: {error}; TMPDIR names another") from error
+    folders = [path.parent for path in Path(temporary).glob(f"{FOLDER}*/http.sock")]
     if not (owned := [folder for folder in folders if folder.stat().st_uid == os.getuid()]):
-        raise NotReady(f"no server of this user has its sockets in {gettempdir()}")
+        raise NotReady(f"no server of this user has its sockets in {temporary}")
     for folder in owned:
         call(f"unix:{folder}/admin.sock", "/ready", 5)
     return [f"unix:{folder}/http.sock" for folder in owned]

@@ -10,8 +10,9 @@ from threading import Thread
 
 import pytest
 
+from server import readiness
 from server.ports import free_port
-from server.readiness import NotReady, Wrong, check, overlap
+from server.readiness import NotReady, Wrong, check, first_sample, overlap
 from server.settings import ROOT
 
 
@@ -34,6 +35,35 @@ def test_samples_may_be_a_users_own(server, samples, tmp_path):
     answers.write_text('{"captcha_lines.png": "541061"}')
     with pytest.raises(Wrong, match=r"captcha_lines\.png: read 541060, expected 541061.*--samples"):
         check(server.http_url, samples=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("captchas.json", "", "JSONDecodeError Expecting value"),
+        ("captchas.json", "{}", "StopIteration"),
+        ("captchas.json", '["a.png"]', "AttributeError"),
+        ("captchas.json", '{"a.png": 482913}', "TypeError 482913 is no text"),
+        ("captchas.json", '{"gone.png": "482913"}', "FileNotFoundError .*gone.png"),
+        ("pages.json", '{"a.png": []}', "TypeError"),
+        ("pages.json", '{"a.png": {"boxes": [{"class": "stamp"}]}}', "KeyError 'xyxy'"),
+        ("pages.json", '{"a.png": {"boxes": [{"xyxy": [1, 2, 3]}]}}', "IndexError"),
+    ],
+)
+def test_a_list_of_samples_that_is_none_is_named_with_its_form(name, text, reason, tmp_path):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(Wrong, match=rf"/{name}: {reason}.*; expected \{{\"a\.png\": "):
+        first_sample(tmp_path / name)
+
+
+def test_without_any_temporary_folder_the_command_says_so(monkeypatch, capsys):
+    monkeypatch.setattr(readiness, "gettempdir", nowhere)
+    assert readiness.main([]) == 1
+    assert capsys.readouterr().err == "temporary folder: none is usable; TMPDIR names another\n"
+
+
+def nowhere() -> str:
+    raise FileNotFoundError("none is usable")
 
 
 def test_an_ensemble_that_is_not_loaded_is_not_ready(server, tmp_path):
