@@ -51,7 +51,8 @@ class Settings(BaseModel):
         option(
             "127.0.0.1:8001",
             "the servers that hold the models, [grpc|grpcs|http|https://]HOST[:PORT], with commas; "
-            "each page goes to the one with the fewest under way",
+            "each page goes to the one with the fewest under way. With [grpcs+]dns:///HOST[:PORT] "
+            "all addresses of HOST take turns",
         ),
     ]
     host: str = option("127.0.0.1", "address to listen on; 0.0.0.0 is every interface")

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from countersign.address import Address, address
@@ -57,7 +57,7 @@ class Tritons:
             shown = dict(server.headers)
             if "authorization" in shown:
                 self._own = {"authorization": shown.pop("authorization")}
-            server = Address(server.protocol, server.netloc, server.tls, shown)
+            server = replace(server, headers=shown)
             self._servers.append(Server(server, connect_async(server)))
         self._models: list[Model] = []
         self._models_until = 0.0

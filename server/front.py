@@ -25,6 +25,7 @@ CONNECTIONS = 2000
 STREAMS = 128  # of one HTTP/2 connection at a time
 WINDOW = 2**20  # bytes that a client may send before they are read
 IDLE_S = 300  # of a connection without a request
+CONNECTION_S = 300  # of any; clients then look up where servers are, and find new ones
 HEADERS_S = 10  # for a request's headers
 UPLOAD_S = 60  # for a whole request
 ANSWER_S = 60  # for Triton's answer
@@ -198,9 +199,11 @@ def http_manager(name: str, routes: list[Config], filters: list[Config], limit: 
         http_filters=[*filters, router()],
         common_http_protocol_options={
             "idle_timeout": f"{IDLE_S}s",
+            "max_connection_duration": f"{CONNECTION_S}s",  # its requests are answered first
             "max_headers_count": HEADERS_COUNT,
             "headers_with_underscores_action": "REJECT_REQUEST",
         },
+        http1_safe_max_connection_duration=True,
         http2_protocol_options={
             "max_concurrent_streams": STREAMS,
             "initial_stream_window_size": WINDOW,

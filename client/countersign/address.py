@@ -15,10 +15,14 @@ SCHEMES = {  # protocol, and whether it is encrypted
     "grpcs": ("grpc", True),
     "http": ("http", False),
     "https": ("http", True),
+    "dns": ("grpc", False),
+    "grpcs+dns": ("grpc", True),
 }
+FORM = "[grpc|grpcs|http|https://]HOST[:PORT] or [grpcs+]dns:///HOST[:PORT]"
 LOCALHOST = "127.0.0.1"
 URL, KEY, KEY_FILE = "COUNTERSIGN_URL", "COUNTERSIGN_KEY", "COUNTERSIGN_KEY_FILE"
 HEADER_NAME, PRINTABLE = re.compile("[a-z0-9_.-]+"), re.compile("[ -~]*")
+RESOLVER = re.compile(r"[A-Za-z0-9_.:\[\]-]*")
 VISIBLE = frozenset(string.ascii_letters + string.digits + string.punctuation)
 
 
@@ -39,6 +43,12 @@ class Address:
     netloc: str  # host:port, an IPv6 host in brackets
     tls: Tls | None
     headers: Mapping[str, str] = field(repr=False)  # names in lower case; the key is among them
+    resolver: str | None = None  # host[:port] or "", if all addresses of the name take turns
+
+    @property
+    def target(self) -> str:
+        """gRPC's name of the server, or of the servers whose addresses take turns."""
+        return self.netloc if self.resolver is None else f"dns://{self.resolver}/{self.netloc}"
 
     @property
     def endpoint(self) -> tuple[str, int]:
@@ -57,18 +67,26 @@ def address(
     """The server at `url`, else at $COUNTERSIGN_URL, else on this machine.
 
     `url` is [grpc|grpcs|http|https://]HOST[:PORT]; without a scheme `protocol` says which, and
-    without that it is gRPC. Raises ValueError for any other, for a scheme that `protocol` or
-    `tls` contradicts, and for a header or a key that is none; OSError for a key file that cannot
-    be read.
+    without that it is gRPC. With dns:///HOST[:PORT], encrypted if `tls` is given, and
+    grpcs+dns:///HOST[:PORT], all addresses of the name take turns; dns://RESOLVER/HOST[:PORT] asks
+    a name server of yours. Raises ValueError for any other, for a scheme that `protocol` or `tls`
+    contradicts, and for a header or a key that is none; OSError for a key file that cannot be
+    read.
     """
     url = (os.environ.get(URL) or LOCALHOST) if url is None else url
-    expected = f"url: {url!r}, expected [grpc|grpcs|http|https://]HOST[:PORT]"
+    expected = f"url: {url!r}, expected {FORM}"
     scheme, mark, rest = url.rpartition("://")
+    resolver = None
     if protocol not in (None, *PORTS):
         raise ValueError(f"protocol: {protocol!r}, expected grpc or http")
     if mark and scheme not in SCHEMES:
         raise ValueError(expected)
     named, encrypted = SCHEMES[scheme] if mark else (protocol or "grpc", tls is not None)
+    if scheme.endswith("dns"):
+        resolver, slash, rest = rest.partition("/")
+        encrypted = encrypted or tls is not None
+        if not slash or not RESOLVER.fullmatch(resolver):
+            raise ValueError(expected)
     if protocol not in (None, named):
         raise ValueError(f"url: {url!r} contradicts protocol {protocol}")
     if tls is not None and not encrypted:
@@ -90,7 +108,7 @@ def address(
     secret = key_of(key)
     if secret is not None:
         sent.setdefault("authorization", f"Bearer {secret}")
-    return Address(named, netloc, tls or (Tls() if encrypted else None), sent)
+    return Address(named, netloc, tls or (Tls() if encrypted else None), sent, resolver)
 
 
 def key_of(key: str | None) -> str | None:

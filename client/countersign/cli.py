@@ -331,7 +331,8 @@ def build_parser() -> argparse.ArgumentParser:
     server.add_argument(
         "--url",
         metavar="[SCHEME://]HOST[:PORT]",
-        help="scheme grpc, grpcs, http or https; else $COUNTERSIGN_URL, else this machine",
+        help="scheme grpc, grpcs, http or https, or dns:/// for all addresses of a name in turn; "
+        "else $COUNTERSIGN_URL, else this machine",
     )
     server.add_argument("--protocol", choices=["grpc", "http"], help="if the URL has no scheme")
     server.add_argument(

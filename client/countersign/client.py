@@ -43,7 +43,8 @@ class Client:
     """A connection to the server that any thread may use. Close it, or use `with`.
 
     url       [grpc|grpcs|http|https://]HOST[:PORT]; None for $COUNTERSIGN_URL, else 127.0.0.1;
-              without a port 8001 for gRPC, 8000 for HTTP
+              without a port 8001 for gRPC, 8000 for HTTP. [grpcs+]dns:///HOST[:PORT] has gRPC's
+              requests go to all addresses of HOST in turn
     protocol  "grpc" or "http", if the URL does not say; else gRPC
     tls       encrypts if given, as grpcs:// and https:// do; Tls() trusts the system's authorities
     headers   go with each request

@@ -37,6 +37,11 @@ OPTIONS = (
     # else pages and keys go to the proxy of http_proxy or grpc_proxy, on loopback too
     ("grpc.enable_http_proxy", 0),
 )
+IN_TURN = (
+    ("grpc.lb_policy_name", "round_robin"),
+    # a name is looked up again when a connection ends; gRPC's own least pause is 30 s
+    ("grpc.dns_min_time_between_resolutions_ms", 1000),
+)
 PARAMETER_FIELDS = {float: "double_param", int: "int64_param", str: "string_param"}
 # gRPC repeats the address and a status of its own
 LAST_ERROR = re.compile(r"last error: [A-Z_]+: (?:ipv[46]:\S+: )?(.+)", re.DOTALL)
@@ -151,10 +156,11 @@ class AsyncGrpcConnection:
 
 
 def channel(module: Any, address: Address, secret: grpc.ChannelCredentials | None) -> Any:
-    """A channel of grpc or grpc.aio to the server."""
+    """A channel of grpc or grpc.aio to the server, or to servers that take turns."""
+    options = OPTIONS if address.resolver is None else OPTIONS + IN_TURN
     if secret is None:
-        return module.insecure_channel(address.netloc, OPTIONS)
-    return module.secure_channel(address.netloc, secret, OPTIONS)
+        return module.insecure_channel(address.target, options)
+    return module.secure_channel(address.target, secret, options)
 
 
 def credentials(tls: Tls | None) -> grpc.ChannelCredentials | None:

@@ -212,12 +212,20 @@ class Ipv6Server(HttpServer):
 
 @contextmanager
 def serving_grpc(
-    certificate: Certificate | None = None, host: str = "127.0.0.1", port: int = 0
+    certificate: Certificate | None = None,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    connection_s: float | None = None,
 ) -> Iterator[Fake]:
-    """The stand-in over gRPC; with a certificate it asks callers for theirs."""
+    """The stand-in over gRPC; with a certificate it asks callers for theirs.
+
+    Connections end after `connection_s`, as the front has them do.
+    """
     fake = Fake("grpc")
     logging.getLogger("grpc").setLevel(logging.CRITICAL)  # as HttpServer.handle_error
     limits = [("grpc.max_receive_message_length", -1)]
+    if connection_s:
+        limits.append(("grpc.max_connection_age_ms", round(connection_s * 1000)))
     server = grpc.server(ThreadPoolExecutor(8), options=limits)
     service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(Servicer(fake), server)
     if certificate is None:

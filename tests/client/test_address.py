@@ -24,6 +24,8 @@ def no_environment(monkeypatch):
         ("http://host", "http", ("http", "host:8000", False), ("host", 8000)),
         ("https://[::1]:7", None, ("http", "[::1]:7", True), ("::1", 7)),
         ("[fe80::1]", None, ("grpc", "[fe80::1]:8001", False), ("fe80::1", 8001)),
+        ("dns:///host", None, ("grpc", "host:8001", False), ("host", 8001)),
+        ("grpcs+dns:///host:9", None, ("grpc", "host:9", True), ("host", 9)),
     ],
 )
 def test_a_url_names_protocol_host_port_and_encryption(url, protocol, expected, endpoint):
@@ -35,7 +37,8 @@ def test_a_url_names_protocol_host_port_and_encryption(url, protocol, expected, 
 @pytest.mark.parametrize(
     "url",
     ["", "ftp://host", "host:port", "host:99999", "::1", "::1:8001", "http://", "host/path",
-     "http://host:1/v2", "me:secret@host:1", "two words:1", "host:1?x=1"],
+     "http://host:1/v2", "me:secret@host:1", "two words:1", "host:1?x=1", "dns://host:1",
+     "dns:///", "dns://two words/host:1", "dns:///host:1/v2"],
 )  # fmt: skip
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
 def test_any_other_url_is_refused_by_name(kind, url):
@@ -43,7 +46,16 @@ def test_any_other_url_is_refused_by_name(kind, url):
         kind(url)
 
 
+def test_a_name_whose_addresses_take_turns_is_grpcs_own():
+    assert address("dns:///host").target == "dns:///host:8001"
+    assert address("dns://10.0.0.2:53/host:1").target == "dns://10.0.0.2:53/host:1"
+    assert address("dns:///host", tls=Tls("ca.pem")).tls == Tls("ca.pem")
+    assert address("host").target == "host:8001"
+
+
 def test_what_contradicts_itself_is_refused():
+    with pytest.raises(ValueError, match="url: 'dns:///host' contradicts protocol http"):
+        address("dns:///host", "http")
     with pytest.raises(ValueError, match="url: 'http://host' contradicts protocol grpc"):
         address("http://host", "grpc")
     with pytest.raises(ValueError, match="url: 'http://host' contradicts TLS, expected https://"):

@@ -9,17 +9,39 @@ import urllib.request
 from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
 
+import grpc
 import pytest
+from tritonclient.grpc import service_pb2_grpc
 
 from countersign import Client
 from server import Settings
-from server.front import body_max, configuration, find_envoy
+from server.front import CONNECTION_S, body_max, configuration, find_envoy
 from server.memory import most_mib
+from server.ports import with_free_ports
+from server.readiness import NotReady, call
 from server.repository import ensembles
 from server.settings import ROOT
+from tests.client.conftest import Fake, Servicer
 from tests.reliability.attack import connect, generate, head
 
 ENSEMBLES = {"document_detector": "detector", "captcha_reader": "reader", "b.2-x": "detector"}
+
+STAND_IN = {
+    "name": "grpc",
+    "connect_timeout": "1s",
+    "load_assignment": {
+        "cluster_name": "grpc",
+        "endpoints": [
+            {"lb_endpoints": [{"endpoint": {"address": {"pipe": {"path": "stand_in.sock"}}}}]}
+        ],
+    },
+    "typed_extension_protocol_options": {
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": {"http2_protocol_options": {}},
+        }
+    },
+}
 
 
 @pytest.mark.parametrize(
@@ -39,6 +61,52 @@ def test_the_configuration_is_one_that_envoy_takes(settings, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""  # nor has it a warning
+
+
+def test_connections_that_end_for_their_age_cost_no_request(tmp_path, caplog):
+    """Envoy before a stand-in; each connection is ended after half a second."""
+    settings = with_free_ports(Settings(http_port=0, grpc_port=0, metrics_port=0))
+    config = configuration(settings, ENSEMBLES)
+    clusters = config["static_resources"]["clusters"]
+    clusters[:] = [STAND_IN if each["name"] == "grpc" else each for each in clusters]
+    age = '"max_connection_duration": "{}s"'
+    text = json.dumps(config).replace(age.format(CONNECTION_S), age.format(0.5))
+    (tmp_path / "front.json").write_text(text)
+    fake = Fake("grpc")
+    behind = grpc.server(ThreadPoolExecutor(2))
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(Servicer(fake), behind)
+    behind.add_insecure_port(f"unix:{tmp_path}/stand_in.sock")
+    behind.start()
+    command = [find_envoy(), "-c", "front.json", "--disable-hot-restart", "--log-level", "off"]
+    envoy = subprocess.Popen(command, cwd=tmp_path)
+    caplog.set_level("INFO", "countersign")  # of attempts after the first
+    try:
+        admin = f"unix:{tmp_path}/admin.sock"
+        until_ready(admin)
+        ended = r"/stats?filter=^http.front.downstream_cx_max_duration_reached$"
+        with Client(f"{settings.host}:{settings.grpc_port}") as client:
+            asked, deadline = 0, time.monotonic() + 20
+            while int(call(admin, ended, 5).rpartition(b":")[2]) < 3:
+                client.detect(b"page", timeout_s=5)
+                asked += 1
+                assert time.monotonic() < deadline
+    finally:
+        envoy.kill()
+        envoy.wait()
+        behind.stop(None).wait()
+    assert len(fake.asked) == asked
+    assert not caplog.records
+
+
+def until_ready(admin: str) -> None:
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            call(admin, "/ready", 5)
+            return
+        except NotReady:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
 
 def test_a_body_holds_the_largest_image_as_text():
