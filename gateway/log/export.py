@@ -94,12 +94,12 @@ def page_picture(
     """
     try:
         with closing(open_document(content, dpi, bounds, process)) as document:
-            own = document.page(page["page"])
-        suffix = SUFFIXES.get(kind_of(own.image))
-        if suffix and own.page_number == 1 and XMP_ORIENTATION not in own.image:
-            size = size_of(own.image)
+            sent = document.page(page["page"])
+        suffix = SUFFIXES.get(kind_of(sent.image))
+        if suffix and sent.page_number == 1 and XMP_ORIENTATION not in sent.image:
+            size = size_of(sent.image)
             if size and same_shape(size, (page["width"], page["height"])):
-                return Picture(own.image, suffix, *size)
+                return Picture(sent.image, suffix, *size)
         image = picture_of(content, page["page"], FINEST_DPI, bounds, process)
     except CountersignError:
         return None
@@ -133,12 +133,12 @@ def yolo_line(number: int, box: list[float], picture: Picture) -> str:
     return f"{number} {across[0]:.8f} {down[0]:.8f} {across[1]:.8f} {down[1]:.8f}\n"
 
 
-def coco_annotation(own: int, image: int, number: int, box: list[float]) -> dict[str, Any]:
+def coco_annotation(id_: int, image: int, number: int, box: list[float]) -> dict[str, Any]:
     """Corner and size, in px; categories count from 1."""
     x0, y0, x1, y1 = (round(edge, 3) for edge in box)
     bbox = [x0, y0, round(x1 - x0, 3), round(y1 - y0, 3)]
     return {
-        "id": own,
+        "id": id_,
         "image_id": image,
         "category_id": number + 1,
         "bbox": bbox,

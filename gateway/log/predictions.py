@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from sqlalchemy import ColumnElement, Subquery, and_, exists, func, insert, or_, select, tuple_
+from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, or_, select, tuple_
 from sqlalchemy.exc import DBAPIError, IntegrityError, TimeoutError
 from sqlalchemy.orm import Session, aliased
 
@@ -14,11 +14,11 @@ from gateway.log.database import engine_of, parsed, shown, writing
 from gateway.log.entry import LONGEST, Entry, now, storable
 from gateway.log.review import RANDOM_SHARE
 from gateway.log.store import Store
-from gateway.log.tables import TO_LOOK_AT, Correction, Page, Prediction
+from gateway.log.tables import Correction, Page, Prediction, ToLookAt
 from gateway.log.writer import MOST_BYTES, MOST_ROWS, Writer
 
 READERS = 4  # connections for questions; the writer has one of its own
-WHY = {"near": Page.near, "disagreeing": Page.disagreeing, "random": Page.random}
+WHY = ("near", "disagreeing", "random")
 EXPORTED = 200  # corrections that one query of an export reads
 
 Json = dict[str, Any]
@@ -111,26 +111,24 @@ class PredictionLog:
         for one reason. "total" counts them, "next" is the `after` of the pages behind these, None
         at the end. Raises LogDown; ValueError for an `after` that is none.
         """
-        newest = _newest_to_look_at(TO_LOOK_AT if why is None else WHY[why])
-        of_page = and_(Page.prediction_id == newest.c.prediction_id, Page.page == newest.c.page)
+        wanted = [getattr(ToLookAt, why)] if why else []
+        of_page = and_(Page.prediction_id == ToLookAt.prediction_id, Page.page == ToLookAt.page)
         found = (
-            select(Page, Prediction)
-            .join(newest, of_page)
-            .join(Prediction)
-            .order_by(Prediction.at.desc(), Prediction.sha256, Page.page)
+            select(ToLookAt, Page, Prediction)
+            .join(Page, of_page)
+            .join(Prediction, Prediction.id == ToLookAt.prediction_id)
+            .where(*wanted, *([] if after is None else [_behind(after)]))
+            .order_by(ToLookAt.at.desc(), ToLookAt.sha256, ToLookAt.page)
             .limit(limit + 1)
         )
-        if after is not None:
-            found = found.where(_behind(after))
         with self._reading() as session:
-            total = session.scalar(select(func.count()).select_from(newest))
-            rows = [(page, prediction) for page, prediction in session.execute(found)]
+            total = session.scalar(select(func.count()).select_from(ToLookAt).where(*wanted))
+            rows = session.execute(found).all()
         return {
             "total": total,
-            "next": _cursor(*rows[limit - 1]) if len(rows) > limit else None,
+            "next": _cursor(rows[limit - 1][0]) if len(rows) > limit else None,
             "pages": [
-                _to_look_at(page, prediction) | {"stored": self.stores(prediction.sha256)}
-                for page, prediction in rows[:limit]
+                _to_look_at(*row) | {"stored": self.stores(row[0].sha256)} for row in rows[:limit]
             ],
         }
 
@@ -181,6 +179,8 @@ class PredictionLog:
                 connection.execute(insert(Correction), row)
             except IntegrityError:  # another gateway was quicker
                 raise Superseded(version) from None
+            of_page = (ToLookAt.sha256 == digest, ToLookAt.page == page)
+            connection.execute(delete(ToLookAt).where(*of_page))
         return {"sha256": digest} | _correction(Correction(**row))
 
     def corrected(self) -> Iterator[Json]:
@@ -278,26 +278,8 @@ def check_boxes(
             )
 
 
-def _newest_to_look_at(wanted: Any) -> Subquery:
-    """prediction_id and page of each page that nobody has corrected, of its newest such answer."""
-    corrected = select(Correction.version).where(
-        Correction.sha256 == Prediction.sha256, Correction.page == Page.page
-    )
-    age = func.row_number().over(
-        partition_by=(Prediction.sha256, Page.page),
-        order_by=(Prediction.at.desc(), Prediction.id),
-    )
-    found = (
-        select(Page.prediction_id, Page.page, age.label("age"))
-        .join(Prediction)
-        .where(wanted, ~corrected.exists())
-        .subquery()
-    )
-    return select(found.c.prediction_id, found.c.page).where(found.c.age == 1).subquery()
-
-
-def _cursor(page: Page, prediction: Prediction) -> str:
-    return f"{prediction.at:%Y%m%dT%H%M%S.%f}-{prediction.sha256}-{page.page}"
+def _cursor(last: ToLookAt) -> str:
+    return f"{last.at:%Y%m%dT%H%M%S.%f}-{last.sha256}-{last.page}"
 
 
 def _behind(cursor: str) -> ColumnElement[bool]:
@@ -308,9 +290,8 @@ def _behind(cursor: str) -> ColumnElement[bool]:
         page = int(number)
     except ValueError:
         raise ValueError(f"after: {cursor[:100]!r}, expected the `next` of an answer") from None
-    later_page = and_(Prediction.sha256 == digest, Page.page > page)
-    later_file = and_(Prediction.at == at, or_(Prediction.sha256 > digest, later_page))
-    return or_(Prediction.at < at, later_file)
+    behind = tuple_(ToLookAt.sha256, ToLookAt.page) > (digest, page)
+    return or_(ToLookAt.at < at, and_(ToLookAt.at == at, behind))
 
 
 def _time(at: datetime) -> str:
@@ -335,11 +316,11 @@ def _prediction(prediction: Prediction, pages: list[Json]) -> Json:
     }
 
 
-def _to_look_at(page: Page, prediction: Prediction) -> Json:
+def _to_look_at(found: ToLookAt, page: Page, prediction: Prediction) -> Json:
     return {
-        "sha256": prediction.sha256,
-        "page": page.page,
-        "why": [name for name in WHY if getattr(page, name)],
+        "sha256": found.sha256,
+        "page": found.page,
+        "why": [name for name in WHY if getattr(found, name)],
         "time": _time(prediction.at),
         "model": {"name": prediction.model, "version": prediction.version},
         "width": page.answer["width"],

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 
 from sqlalchemy import Connection, Select, delete, exists, select
 
-from gateway.log.tables import Correction, Page, Prediction
+from gateway.log.tables import Correction, Page, Prediction, ToLookAt
 
 UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1)}
 PERIOD = re.compile(r"(\d{1,6})([hd])")
@@ -60,6 +60,7 @@ def delete_answers(connection: Connection, before: datetime) -> Deleted:
     old: Select = select(Prediction.id, Prediction.sha256).where(Prediction.at < before)
     found = connection.execute(old.order_by(Prediction.at).limit(CHUNK)).all()
     ids, digests = [row.id for row in found], {row.sha256 for row in found}
+    connection.execute(delete(ToLookAt).where(ToLookAt.prediction_id.in_(ids)))
     connection.execute(delete(Page).where(Page.prediction_id.in_(ids)))
     gone = connection.execute(delete(Prediction).where(Prediction.id.in_(ids)))
     orphaned = connection.execute(

@@ -21,7 +21,6 @@ from sqlalchemy import (
     String,
     TypeDecorator,
     Uuid,
-    or_,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -81,7 +80,7 @@ class Prediction(Table):
 
 
 class Page(Table):
-    """One page of an answer, and why a person should look at it."""
+    """One page of an answer."""
 
     __tablename__ = "pages"
 
@@ -90,18 +89,21 @@ class Page(Table):
     )
     page: Mapped[int] = mapped_column(Integer, primary_key=True)  # from 1
     answer: Mapped[dict[str, Any]] = mapped_column(Json)  # as it was given, its error if it failed
-    near: Mapped[bool] = mapped_column(Boolean)  # what the three mean: review.py
+
+
+class ToLookAt(Table):
+    """A page that a person should look at, until it is corrected, and why (review.py)."""
+
+    __tablename__ = "to_look_at"
+    __table_args__ = (Index(None, "at", "sha256", "page"), Index(None, "prediction_id"))
+
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    page: Mapped[int] = mapped_column(Integer, primary_key=True)
+    prediction_id: Mapped[UUID] = mapped_column(ForeignKey(Prediction.id, ondelete="CASCADE"))
+    at: Mapped[datetime] = mapped_column(Utc)  # of that answer, the newest with a reason
+    near: Mapped[bool] = mapped_column(Boolean)
     disagreeing: Mapped[bool] = mapped_column(Boolean)
     random: Mapped[bool] = mapped_column(Boolean)
-
-
-TO_LOOK_AT = or_(Page.near, Page.disagreeing, Page.random)
-Index(
-    "ix_pages_to_look_at",
-    Page.prediction_id,
-    postgresql_where=TO_LOOK_AT,
-    sqlite_where=TO_LOOK_AT,
-)
 
 
 class Correction(Table):

@@ -35,8 +35,8 @@ class Waiting(Generic[T]):
         """The oldest things, at least one if there are any, of at most that size together."""
         some: list[T] = []
         with self._lock:
-            for thing, own in self._things:
-                size -= own
+            for thing, thing_size in self._things:
+                size -= thing_size
                 if some and size < 0:
                     break
                 some.append(thing)

@@ -6,7 +6,7 @@ ever. Those that find no room there are dropped and counted.
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from threading import Event, Thread
@@ -22,7 +22,7 @@ from gateway.log.database import migrate, shown, writing
 from gateway.log.entry import Entry, prediction_row, storable
 from gateway.log.retention import CHUNK, EVERY_S, Clock, Deleted, delete_answers
 from gateway.log.store import Store
-from gateway.log.tables import Page, Prediction
+from gateway.log.tables import Correction, Page, Prediction, ToLookAt
 from gateway.log.waiting import Waiting
 
 MOST_ROWS = 200_000  # that wait: pages and marks of answers, some 100 MB
@@ -226,40 +226,68 @@ class Writer:
 
 
 def insert(connection: Connection, entries: Sequence[Entry], random_share: float) -> None:
-    """Add answers and their pages; those that are there already stay as they are."""
+    """Add answers and their pages, and those of them to look at; what is there already stays."""
     if not entries:
         return
     before = last_marks(connection, {entry.document["sha256"] for entry in entries})
-    pages: list[dict[str, Any]] = []
+    doubts: dict[tuple[str, int], dict[str, Any]] = {}
     for entry in entries:
-        pages += page_rows(entry, before.get(entry.document["sha256"], {}), random_share)
+        digest = entry.document["sha256"]
+        for row in doubtful_rows(entry, before.get(digest, {}), random_share):
+            doubts[digest, row["page"]] = row
         if marks := marks_by_page(entry.document["pages"], entry.thresholds, entry.accept):
-            before[entry.document["sha256"]] = marks
+            before[digest] = marks
+    pages = [
+        {"prediction_id": entry.id, "page": page["page"], "answer": storable(page)}
+        for entry in entries
+        for page in entry.document["pages"]
+    ]
     put = INSERT[connection.dialect.name]
     rows = [prediction_row(entry) for entry in entries]
     connection.execute(put(Prediction).on_conflict_do_nothing(), rows)
     if pages:
         connection.execute(put(Page).on_conflict_do_nothing(), pages)
+    for key in corrected(connection, {digest for digest, _ in doubts}):
+        doubts.pop(key, None)
+    if doubts:
+        newer = put(ToLookAt)
+        columns = ("prediction_id", "at", "near", "disagreeing", "random")
+        newer = newer.on_conflict_do_update(
+            index_elements=["sha256", "page"],
+            set_={name: newer.excluded[name] for name in columns},
+            where=ToLookAt.at <= newer.excluded.at,
+        )
+        connection.execute(newer, [doubts[key] for key in sorted(doubts)])
 
 
-def page_rows(
+def doubtful_rows(
     entry: Entry, before: Mapping[int, review.Marks], random_share: float
 ) -> Iterator[dict[str, Any]]:
-    """The columns of tables.Page, for each page; `before` are the marks of the last answer."""
+    """The columns of tables.ToLookAt, of each page that has a reason; `before` are the marks of the
+    last answer about the file.
+    """
+    if not entry.accept:
+        return
+    digest = entry.document["sha256"]
     comparable = review.comparable(entry.thresholds, entry.accept)
     for page in entry.document["pages"]:
+        if page.get("error") is not None:
+            continue
         number = page["page"]
-        marked = bool(entry.accept) and page.get("error") is None
-        yield {
-            "prediction_id": entry.id,
-            "page": number,
-            "answer": storable(page),
-            "near": marked and review.near(page, entry.accept, entry.check),
-            "disagreeing": marked
-            and comparable
-            and review.disagrees(page, entry.accept, before.get(number)),
-            "random": marked and review.drawn(entry.document["sha256"], number, random_share),
+        why = {
+            "near": review.near(page, entry.accept, entry.check),
+            "disagreeing": comparable and review.disagrees(page, entry.accept, before.get(number)),
+            "random": review.drawn(digest, number, random_share),
         }
+        if any(why.values()):
+            row = {"sha256": digest, "page": number, "prediction_id": entry.id, "at": entry.at}
+            yield row | why
+
+
+def corrected(connection: Connection, digests: Set[str]) -> Iterable[tuple[str, int]]:
+    """File and number of the pages of these files that a person has corrected."""
+    found = select(Correction.sha256, Correction.page).where(Correction.sha256.in_(digests))
+    return [(row.sha256, row.page) for row in connection.execute(found.distinct())]
 
 
 def last_marks(connection: Connection, digests: Set[str]) -> dict[str, dict[int, review.Marks]]:

@@ -126,7 +126,7 @@ def test_no_line_and_no_error_shows_a_password(url, entry, until, caplog):
     caplog.set_level(logging.DEBUG)
     log = PredictionLog(url)
     log.put(entry())
-    until(lambda: "1 answers wait" in caplog.text)
+    until(lambda: "answers wait" in caplog.text)
     with pytest.raises(Exception, match="postgresql localhost:1 log") as error:
         log.find("ab" * 32)
     log.close(1)

@@ -68,6 +68,14 @@ def test_a_page_that_disagreed_still_waits_when_it_is_asked_again(log_of, entry)
     assert log.queue()["total"] == 1
 
 
+def test_a_page_that_was_corrected_does_not_come_back(log_of, entry, until):
+    log = log_of(entry(b"a", [page(1, 0.7), page(2, 0.7)]))
+    log.correct(digest(b"a"), 1, SIZE, [], "a person")
+    log.put(entry(b"a", [page(1, 0.71), page(2, 0.71)]))
+    until(lambda: log._writer.counts.written == 2)
+    assert queued(log) == [(digest(b"a"), 2)]
+
+
 def test_random_pages_wait_too_but_none_that_failed(log_of, entry):
     pages = [page(1, 0.95), {"page": 2, "error": {"status": 422}}]
     log = log_of(entry(b"a", pages), random_share=1.0)
@@ -205,9 +213,9 @@ def test_the_newest_corrections_are_told_file_by_file(log_of, entry, monkeypatch
     assert found[0]["classes"] == ["signature", "stamp"]
 
 
-def test_a_log_that_cannot_be_read_says_so(log_of, entry, url, open_log, away):
-    if url.startswith("sqlite"):
-        pytest.skip("reads SQLite's file while another writes")
+@pytest.mark.needs("pg_ctlcluster")
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)  # SQLite reads what is locked
+def test_a_log_that_cannot_be_read_says_so(log_of, entry, away):
     log = log_of(entry(b"a"))
     with away(), pytest.raises(LogDown, match=r"^postgresql log_\d+: OperationalError$"):
         log.find(digest(b"a"))

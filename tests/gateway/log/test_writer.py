@@ -251,8 +251,10 @@ def test_files_for_which_there_is_no_room_are_counted_and_their_answers_logged(
     log = open_log(store=store, most_bytes=100)
     log.put(entry(b"1", content=bytes(60)))
     log.put(entry(b"2", content=bytes(60)))
+    assert counts(log).not_stored == 1
     store.go.set()
     until(written(log, 2))
+    until(lambda: counts(log).stored)
     assert (counts(log).stored, counts(log).not_stored) == (1, 1)
 
 

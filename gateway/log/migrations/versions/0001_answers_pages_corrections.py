@@ -11,7 +11,6 @@ depends_on = None
 
 JSON = sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql")
 MOMENT = sa.DateTime(timezone=True)
-TO_LOOK_AT = sa.text("near OR disagreeing OR random")
 
 
 def upgrade() -> None:
@@ -42,9 +41,6 @@ def upgrade() -> None:
         sa.Column("prediction_id", sa.Uuid, nullable=False),
         sa.Column("page", sa.Integer, nullable=False),
         sa.Column("answer", JSON, nullable=False),
-        sa.Column("near", sa.Boolean, nullable=False),
-        sa.Column("disagreeing", sa.Boolean, nullable=False),
-        sa.Column("random", sa.Boolean, nullable=False),
         sa.PrimaryKeyConstraint("prediction_id", "page", name="pk_pages"),
         sa.ForeignKeyConstraint(
             ["prediction_id"],
@@ -53,13 +49,25 @@ def upgrade() -> None:
             ondelete="CASCADE",
         ),
     )
-    op.create_index(
-        "ix_pages_to_look_at",
-        "pages",
-        ["prediction_id"],
-        postgresql_where=TO_LOOK_AT,
-        sqlite_where=TO_LOOK_AT,
+    op.create_table(
+        "to_look_at",
+        sa.Column("sha256", sa.String(64), nullable=False),
+        sa.Column("page", sa.Integer, nullable=False),
+        sa.Column("prediction_id", sa.Uuid, nullable=False),
+        sa.Column("at", MOMENT, nullable=False),
+        sa.Column("near", sa.Boolean, nullable=False),
+        sa.Column("disagreeing", sa.Boolean, nullable=False),
+        sa.Column("random", sa.Boolean, nullable=False),
+        sa.PrimaryKeyConstraint("sha256", "page", name="pk_to_look_at"),
+        sa.ForeignKeyConstraint(
+            ["prediction_id"],
+            ["predictions.id"],
+            name="fk_to_look_at_prediction_id",
+            ondelete="CASCADE",
+        ),
     )
+    op.create_index("ix_to_look_at_at_sha256_page", "to_look_at", ["at", "sha256", "page"])
+    op.create_index("ix_to_look_at_prediction_id", "to_look_at", ["prediction_id"])
     op.create_table(
         "corrections",
         sa.Column("sha256", sa.String(64), nullable=False),
@@ -77,5 +85,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("corrections")
+    op.drop_table("to_look_at")
     op.drop_table("pages")
     op.drop_table("predictions")
