@@ -32,7 +32,7 @@ function route() {
   for (const link of document.querySelectorAll("nav a"))
     link.setAttribute("aria-current", link.hash === `#${wanted}` ? "page" : "false");
   document.title = `${NAMES[wanted]} - countersign`;
-  if (wanted === "queue" && shown !== "queue") views.queue.load();
+  if (wanted === "queue" && shown !== "queue" && !views.queue.unsaved) views.queue.load();
   if (wanted === "log" && argument) views.log.find(argument);
   shown = wanted;
 }
@@ -54,8 +54,9 @@ async function loadModels() {
 }
 
 /** Whether a key belongs to the element that has the focus, and not to the view. */
-function typing({ target }) {
-  return target.closest?.("input:not([type=checkbox]), select, textarea, dialog") !== null;
+function typing({ key, target }) {
+  if (target.type === "range") return key?.length > 1; // the arrows move a slider
+  return target.closest("input:not([type=checkbox]), select, dialog") !== null;
 }
 
 function listenToKeys() {
@@ -122,6 +123,7 @@ function listenToAccess() {
   access.addEventListener("denied", () => dialog.open || dialog.showModal());
 }
 
+addEventListener("beforeunload", (event) => views.queue.unsaved && event.preventDefault());
 listenToAccess();
 listenToKeys();
 listenToDrops();

@@ -34,7 +34,9 @@ const FILTERS = {
   marks: ["With marks", ({ counts }) => counts.shown.length > 0],
   none: ["Without marks", ({ boxes, counts }) => boxes && counts.shown.length === 0],
   below: ["With boxes below the sliders", ({ counts }) => counts.below > 0],
-  failed: ["With errors", (page) => Boolean(errorOf(page))],
+  failed: ["With errors", errorOf],
+  missing: ["Check: missing", ({ document: doc }) => doc.check?.verdict === "missing"],
+  review: ["Check: to review", ({ document: doc }) => doc.check?.verdict === "review"],
 };
 
 const median = (values) => [...values].sort((one, other) => one - other)[values.length >> 1];
@@ -125,7 +127,6 @@ export class Documents {
       if (!(event.key in steps) || event.ctrlKey || event.altKey || event.metaKey) return;
       event.preventDefault();
       this.step(steps[event.key]);
-      this.current?.row.focus({ preventScroll: true });
     });
   }
 
@@ -179,6 +180,19 @@ export class Documents {
     this.refresh();
   }
 
+  /** Takes a document out of the list, and shows the next one, or the one before. */
+  remove(doc) {
+    const place = this.documents.indexOf(doc);
+    if (this.documents.length === 1) return this.empty();
+    doc.abort.abort(new DOMException("removed", "AbortError"));
+    for (const page of doc.pages) this.list.forget(page);
+    doc.item.remove();
+    this.documents.splice(place, 1);
+    this.current = null;
+    this.select((this.documents[place] ?? this.documents[place - 1]).pages[0]);
+    this.refresh();
+  }
+
   everyPage() {
     return this.documents.flatMap((doc) => doc.pages);
   }
@@ -187,7 +201,8 @@ export class Documents {
 
   /** Sends a document when its turn comes; as one page until the gateway says how many it has. */
   send(doc) {
-    const { signal } = this.abort;
+    doc.abort = new AbortController();
+    const signal = AbortSignal.any([this.abort.signal, doc.abort.signal]);
     for (const page of doc.pages) this.list.forget(page);
     Object.assign(doc, { state: "waiting", problem: null, answer: null, check: null, answered: 0 });
     doc.pages = [this.newPage(doc, 1)];
@@ -292,16 +307,19 @@ export class Documents {
     const shown = pages.filter((page) => page.shown).length;
     const times = pages.map((page) => page.milliseconds).filter(Boolean);
     const seconds = ((this.finished ?? performance.now()) - this.started) / 1000;
-    const rate = (answered - this.answeredBefore) / seconds;
+    const batch = answered - this.answeredBefore;
     const parts = [
       answered < pages.length && `${answered} of`,
       counted(pages.length, "page"),
       shown < pages.length && `· ${shown} shown`,
       failed > 0 && `· ${failed} with errors`,
       times.length > 0 && `· median ${duration(median(times))}`,
-      times.length > 1 && rate > 0 && `· ${rate.toFixed(1)} pages/s`,
+      batch > 1 && `· ${(batch / seconds).toFixed(1)} pages/s`,
       this.leftOut > 0 && `· ${counted(this.leftOut, "file")} left out`,
     ];
+    byId("bar").hidden = answered === pages.length;
+    byId("bar").max = pages.length;
+    byId("bar").value = answered;
     byId("progress").textContent =
       pages.length + this.leftOut > 0 ? parts.filter(Boolean).join(" ") : "";
     byId("save").disabled = byId("clear").disabled = pages.length === 0;
@@ -333,11 +351,13 @@ export class Documents {
     return this.everyPage().filter((page) => page.shown || page === this.current);
   }
 
-  /** Goes some pages on, or as far as there are any. */
+  /** Goes some pages on, or as far as there are any; the focus, if it is in the list, as well. */
   step(by) {
     const pages = this.reachable();
     const place = Math.min(pages.length - 1, Math.max(0, pages.indexOf(this.current) + by));
     this.select(pages[place]);
+    if (byId("pages").contains(document.activeElement))
+      this.current.row.focus({ preventScroll: true });
   }
 
   showPage() {
@@ -452,6 +472,11 @@ export class Documents {
         page.milliseconds && ["This page", duration(page.milliseconds)],
         milliseconds && ["Document", `${duration(milliseconds)}, with the transfer`],
       ]),
+      element(
+        "button",
+        { type: "button", class: "quiet more", onclick: () => this.remove(page.document) },
+        "Remove from the list",
+      ),
     );
   }
 

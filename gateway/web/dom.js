@@ -44,7 +44,7 @@ export function problemBox(problem, ...actions) {
     "div",
     { class: "problem", role: "alert" },
     element("strong", {}, problem.title),
-    problem.detail && element("p", {}, problem.detail),
+    problem.detail && problem.detail !== problem.title && element("p", {}, problem.detail),
     actions.length > 0 && element("div", { class: "buttons" }, ...actions),
   );
 }
@@ -88,13 +88,13 @@ export const duration = (milliseconds) =>
 export const size = (bytes) =>
   bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1000))} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
 
-/** A moment in the reader's own time zone and order of day and month. */
-export const moment = (iso) => {
+/** A moment in the reader's own time zone and language; the year only if it is another one. */
+export function moment(iso) {
   const time = new Date(iso);
-  return Number.isNaN(time.valueOf())
-    ? String(iso)
-    : time.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
-};
+  const year = time.getFullYear() === new Date().getFullYear() ? undefined : "numeric";
+  const form = { year, month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" };
+  return time.toLocaleString(undefined, form);
+}
 
 /** "signature" as a title begins: "Signature". */
 export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);

@@ -55,6 +55,11 @@ export class Queue {
       });
   }
 
+  /** Whether something was decided and not saved. */
+  get unsaved() {
+    return this.entries.some(({ review }) => review?.history.length > 0);
+  }
+
   async load() {
     byId("queue-foot").textContent = "Loading…";
     try {

@@ -71,7 +71,7 @@ export class Stage {
    */
   show(key, page, label, address) {
     if (key === this.key) return;
-    this.root.scrollTo(0, 0);
+    if (this.zoom === null) this.root.scrollTo(0, 0); // who looks closely goes on at the same place
     this.key = key;
     this.page = page;
     this.sheet.hidden = false;

@@ -1,5 +1,6 @@
 """The web page, in a real Chromium, before the running gateway."""
 
+import csv
 import hashlib
 import io
 import json
@@ -18,6 +19,12 @@ playwright = pytest.importorskip("playwright.sync_api")
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = "page_150dpi.jpg"
+MODEL = {
+    "name": "d",
+    "version": "1",
+    "classes": ["stamp"],
+    "thresholds": {"accept": {"stamp": 0.5}, "review": {"stamp": 0.1}},
+}
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
 THUMBNAILS = (  # how many are drawn
     "[...document.querySelectorAll('.thumb canvas')].filter(canvas => canvas.width > 0).length"
@@ -207,6 +214,51 @@ def test_a_busy_gateway_is_asked_again_after_the_time_that_it_names(page, sample
     playwright.expect(page.locator(".row-marks")).to_contain_text("busy")
     playwright.expect(boxes(page).first).to_be_visible()
     assert len(refusals) == 1
+
+
+def test_a_folder_gives_its_pages_and_says_what_was_left_out(page, samples, tmp_path):
+    (tmp_path / "deep").mkdir()
+    shutil.copy(samples / PAGE, tmp_path / "deep" / "2.jpg")
+    shutil.copy(samples / PAGE, tmp_path / "10.jpg")
+    (tmp_path / "notes.txt").write_text("no page")
+    page.set_input_files("#folder", tmp_path)
+    playwright.expect(page.locator("#progress")).to_contain_text("1 file left out")
+    names = [f"{tmp_path.name}/{name}" for name in ("10.jpg", "deep/2.jpg")]
+    playwright.expect(page.locator(".row-name")).to_have_text(names)
+
+
+def test_the_csv_has_the_boxes_that_are_shown_and_no_formula(page, samples, answers):
+    add(page, payload(samples / PAGE) | {"name": "=1+1.jpg"})
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save CSV").click()
+    with open(download.value.path(), newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["file"] for row in rows} == {"'=1+1.jpg"}
+    found = [(row["class"], float(row["confidence"]), float(row["x0"])) for row in rows]
+    expected = [(each["class"], each["confidence"], each["bbox"][0]) for each in answers["accept"]]
+    assert found == expected
+
+
+def test_a_gateway_that_asks_for_a_key_gets_it_with_every_request(browser, gateway_url):
+    refusal = '{"title": "Unauthorized", "status": 401, "detail": "authorization: missing"}'
+    sent: list[str | None] = []
+
+    def keyed(route):
+        sent.append(route.request.headers.get("authorization"))
+        if sent[-1] == "Bearer cs_key":
+            route.fulfill(json={"forms": [], "detectors": [MODEL]})
+        else:
+            route.fulfill(status=401, content_type="application/problem+json", body=refusal)
+
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.route("**/v1/*", keyed)
+        page.goto(gateway_url)
+        page.locator("#key").fill("cs_key")
+        page.keyboard.press("Enter")
+        playwright.expect(page.locator("#model")).to_have_text("d 1")
+        playwright.expect(page.locator("#check")).to_contain_text("no forms")
+        assert set(sent) == {None, "Bearer cs_key"}
 
 
 def test_five_hundred_pages_leave_few_requests_under_way_and_the_page_quick(browser, gateway_url):
