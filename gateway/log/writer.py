@@ -201,7 +201,7 @@ class Writer:
             say.info("retention: deleted %d stored files of %d bytes", files, size)
 
     def _failed(self, error: Exception) -> None:
-        self.up = False
+        self.up = self._migrated = False  # it may come back as another, empty database
         self.counts.failed += 1
         self._tries += 1
         self._say(

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import sqlite3
 import tarfile
 import time
@@ -159,6 +160,13 @@ def test_a_correction_that_cannot_be_is_refused(gateway, page, answered, change,
     answer = gateway.post("/v1/corrections", json=correction | change)
     assert answer.status_code == status
     assert words in answer.json()["detail"]
+
+
+def test_another_sites_form_cannot_correct(gateway, page, answered):
+    """A browser sends text/plain to another site without asking it first."""
+    body = {"sha256": digest(page), "page": 1, "width": 100, "height": 100, "detections": []}
+    sent = {"content": json.dumps(body), "headers": {"Content-Type": "text/plain"}}
+    assert gateway.post("/v1/corrections", **sent).status_code == 400
 
 
 def test_a_picture_that_is_not_stored_says_so(gateway):

@@ -10,6 +10,7 @@ from threading import Event
 
 import psycopg
 import pytest
+from sqlalchemy import MetaData
 
 from gateway.log import Store
 from gateway.log.database import engine_of, parsed, writing
@@ -133,6 +134,21 @@ def test_a_log_that_starts_before_its_database_begins_when_it_is_there(
         log.put(entry())
         until(lambda: counts(log).failed >= 1)
     until(written(log))
+
+
+def test_a_database_that_comes_back_empty_is_filled_anew(open_log, url, entry, until):
+    log = open_log()
+    log.put(entry())
+    until(written(log))
+    engine = engine_of(parsed(url), 1)
+    with writing(engine) as connection:
+        tables = MetaData()
+        tables.reflect(connection)
+        tables.drop_all(connection)
+    engine.dispose()
+    log.put(entry(b"another"))
+    until(written(log, 2))
+    assert log.find(entry(b"another").document["sha256"])["total"] == 1
 
 
 def test_what_finds_no_room_is_dropped_and_counted(open_log, away, entry, until):
