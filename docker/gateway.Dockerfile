@@ -2,7 +2,7 @@
 #   docker build -f docker/gateway.Dockerfile -t countersign-gateway .
 #   docker run --rm -p 127.0.0.1:8080:8080 -e COUNTERSIGN_GATEWAY_TRITON=HOST:8001 \
 #     -e COUNTERSIGN_GATEWAY_ALLOW_ANYONE=1 countersign-gateway
-# It has no model and no Triton. What is to be kept, the prediction log, needs a volume.
+# It has no model and no Triton. The prediction log is in the volume /data: -v countersign-log:/data
 ARG BASE=docker.io/library/python:3.11-slim-bookworm
 
 FROM ${BASE} AS build
@@ -20,11 +20,13 @@ RUN chmod -R a+rX /countersign
 
 FROM ${BASE}
 ENV PATH=/opt/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
-    COUNTERSIGN_GATEWAY_HOST=0.0.0.0
+    COUNTERSIGN_GATEWAY_HOST=0.0.0.0 COUNTERSIGN_GATEWAY_DATA=/data
 WORKDIR /countersign
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /countersign /countersign
+RUN install -d -m 700 -o 1000 -g 1000 /data
 USER 1000:1000
+VOLUME /data
 EXPOSE 8080
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=30s --start-period=1m CMD python -m gateway ready

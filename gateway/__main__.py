@@ -57,7 +57,8 @@ def open_log(settings: Settings) -> PredictionLog | None:
         option = "--store"
         store = Store(settings.store) if settings.store else None
     except OSError as error:
-        raise SettingsError(f"{option}: {error.filename}: {error.strerror}") from error
+        reason = f"{error.filename}: {error.strerror}"
+        raise SettingsError(f"{option}: {reason}; another folder, or --log 0") from error
     return PredictionLog(url, store, settings.keep, settings.random_share)
 
 

@@ -14,8 +14,9 @@ from server.settings import ROOT, ServerError, Settings
 
 READY = "ready: "
 READY_S = 30
+LOG_S = 10  # that the log may take to write what waits, once the requests have ended
 EVERY_HOST = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-NEEDED = ("countersign", "fastapi", "orjson", "pypdfium2", "uvicorn")
+NEEDED = ("countersign", "fastapi", "orjson", "pypdfium2", "sqlalchemy", "uvicorn")
 
 
 class Gateway:
@@ -53,7 +54,7 @@ class Gateway:
         return self
 
     def __exit__(self, *_: object) -> None:
-        process.end(self._process, self._settings.exit_timeout_s + 5)
+        process.end(self._process, self._settings.exit_timeout_s + LOG_S)
         self._reader.join(5)
 
     @property

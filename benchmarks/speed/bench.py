@@ -10,6 +10,7 @@ takes five, to see that all of it runs.
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -252,6 +253,7 @@ def main() -> None:
     plan = QUICK if args.quick else Plan()
     plan = replace(plan, soak=args.soak or plan.soak, repeats=args.repeats or plan.repeats)
     args.out.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("COUNTERSIGN_GATEWAY_DATA", str((args.out / "log").resolve()))
     found = measure(args.corpus, args.out, plan, args.checkpoint)
     ratios = rows(found)
     figures = asdict(found) | {"rows": ratios, "allowed": allowed(found)}

@@ -9,6 +9,7 @@ three minutes on two cores. The peer gets fewer pages: it takes them one after t
 import argparse
 import ctypes
 import json
+import os
 import time
 import urllib.request
 from collections.abc import Sequence
@@ -113,6 +114,7 @@ def main() -> None:
     parser.add_argument("--peer-pages", type=int, default=200)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("COUNTERSIGN_GATEWAY_DATA", str((args.out / "log").resolve()))
     make_corpus.write(args.corpus, QUICK.files, kinds=(PAGE,))
     jpegs = limit.read(args.corpus, PAGE)
     rate, marks, most = through_gateway(document(jpegs, args.pages, args.out / "long.pdf"))

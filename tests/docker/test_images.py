@@ -153,3 +153,12 @@ def test_a_service_listens_on_this_machine_alone_and_has_no_privileges(name):
     assert all(port.startswith("127.0.0.1:") for port in service["ports"])
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_the_gateways_log_is_in_a_volume_that_it_may_write():
+    settings = dict(word.split("=", 1) for word in last(GATEWAY, "ENV").split())
+    folder = settings["COUNTERSIGN_GATEWAY_DATA"]
+    assert last(GATEWAY, "VOLUME") == folder
+    assert last(GATEWAY, "RUN").split() == f"install -d -m 700 -o 1000 -g 1000 {folder}".split()
+    assert last(GATEWAY, "USER") == "1000:1000"
+    assert services()["gateway"]["volumes"] == [f"log:{folder}"]
