@@ -15,7 +15,7 @@ from gateway.log.entry import LONGEST, Entry, now, storable
 from gateway.log.review import RANDOM_SHARE
 from gateway.log.store import Store
 from gateway.log.tables import Correction, Page, Prediction, ToLookAt
-from gateway.log.writer import MOST_BYTES, MOST_ROWS, Writer
+from gateway.log.writer import GATHER_S, MOST_BYTES, MOST_ROWS, Writer
 
 READERS = 4  # connections for questions; the writer has one of its own
 WHY = ("near", "disagreeing", "random")
@@ -59,12 +59,13 @@ class PredictionLog:
         random_share: float = RANDOM_SHARE,
         most_rows: int = MOST_ROWS,
         most_bytes: int = MOST_BYTES,
+        gather_s: float = GATHER_S,
     ):
         address = parsed(url)
         self.store = store
         self._engine = engine_of(address, READERS)
         self._writer = Writer(
-            engine_of(address, 1), store, keep, random_share, most_rows, most_bytes
+            engine_of(address, 1), store, keep, random_share, most_rows, most_bytes, gather_s
         )
 
     def put(self, entry: Entry) -> None:

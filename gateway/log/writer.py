@@ -28,6 +28,7 @@ from gateway.log.waiting import Waiting
 MOST_ROWS = 200_000  # that wait: pages and marks of answers, some 100 MB
 MOST_BYTES = 256 * 2**20  # of files that wait to be stored
 BATCH_ROWS = 2_000  # of one transaction
+GATHER_S = 0.5  # that answers wait for others: a transaction costs as much as several answers
 IDLE_S = 60  # between looks at the clock
 PAUSES_S = (0.1, 0.3, 1, 3, 5)  # between tries; the last one again and again
 SAY_S = 60  # between lines about what stays broken
@@ -59,13 +60,14 @@ class Writer:
         random_share: float,
         most_rows: int = MOST_ROWS,
         most_bytes: int = MOST_BYTES,
+        gather_s: float = GATHER_S,
     ):
         self.counts, self.deleted = Counts(), Deleted()
         self.up = False  # whether the database did what it was last asked for
         self.entries: Waiting[Entry] = Waiting(most_rows)
         self.files: Waiting[bytes] = Waiting(most_bytes)
         self._engine, self._store = engine, store
-        self._keep, self._random_share = keep, random_share
+        self._keep, self._random_share, self._gather_s = keep, random_share, gather_s
         self._clock = Clock()
         self._migrated = False
         self._tries = 0  # since the database last did what it was asked for
@@ -100,6 +102,8 @@ class Writer:
         while True:
             if not (more or self.entries or self.files or self._stopping.is_set()):
                 self._woken.wait(IDLE_S)
+            if self.entries.size < BATCH_ROWS and not more:
+                self._stopping.wait(self._gather_s)
             self._woken.clear()
             stopping = self._stopping.is_set()
             try:
@@ -247,8 +251,9 @@ def insert(connection: Connection, entries: Sequence[Entry], random_share: float
     connection.execute(put(Prediction).on_conflict_do_nothing(), rows)
     if pages:
         connection.execute(put(Page).on_conflict_do_nothing(), pages)
-    for key in corrected(connection, {digest for digest, _ in doubts}):
-        doubts.pop(key, None)
+    if doubts:
+        for key in corrected(connection, {digest for digest, _ in doubts}):
+            doubts.pop(key, None)
     if doubts:
         newer = put(ToLookAt)
         columns = ("prediction_id", "at", "near", "disagreeing", "random")

@@ -10,7 +10,7 @@ from threading import Event
 
 import psycopg
 import pytest
-from sqlalchemy import MetaData
+from sqlalchemy import MetaData, event
 
 from gateway.log import Store
 from gateway.log.database import engine_of, parsed, writing
@@ -203,6 +203,26 @@ def test_two_gateways_write_into_one_database(open_log, entry, until):
         assert counts(log).refused == 0
     totals = [logs[0].find(entry(str(n).encode()).document["sha256"])["total"] for n in range(40)]
     assert totals == [1] * 40
+
+
+def test_answers_of_half_a_second_are_one_transaction(open_log, url, entry, until):
+    log = open_log(gather_s=0.5)
+    until(lambda: log._writer.up)
+    commits = []
+    event.listen(log._writer._engine, "commit", lambda _: commits.append(1))
+    for number in range(5):
+        log.put(entry(str(number).encode()))
+        time.sleep(0.01)
+    until(written(log, 5))
+    assert len(commits) <= 2  # the first may be on its way
+
+
+def test_closing_does_not_wait_for_others_to_gather(open_log, entry, until):
+    log = open_log(gather_s=30)
+    until(lambda: log._writer.up)
+    log.put(entry())
+    log.close(5)
+    assert counts(log).written == 1
 
 
 def test_closing_writes_what_waits(open_log, entry):
