@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -110,43 +111,52 @@ def client(zoo):
         yield client
 
 
-def by_ultralytics(name: str, source: Path, page: Path) -> list[tuple]:
-    """What ultralytics' own predict finds, as (label, score, xyxy)."""
-    kind = RTDETR if name == "rtdetr" else YOLO
+def by_ultralytics(name: str, source: Path) -> Callable[[Path], list[tuple]]:
+    """What ultralytics' own predict finds on a page, as (label, score, xyxy)."""
+    model = (RTDETR if name == "rtdetr" else YOLO)(source.with_suffix(".pt"))
     size = [128, 160] if name == "onnx_cpu" else ULTRALYTICS.get(name, {}).get("imgsz", 128)
-    image = cv2.imread(str(page))
-    stretch = np.ones(2)
-    if name == "yolo12n" and image.shape[0] >= image.shape[1]:
-        stretch = np.array([128, 160]) / image.shape[1::-1]
-        image = cv2.resize(image, (128, 160))
     nms = False if name in CHOOSERS or ONNX.get(name) in CHOOSERS else None
-    (found,) = kind(source.with_suffix(".pt")).predict(
-        image, imgsz=size, rect=False, conf=ASKED, iou=0.5, max_det=300,
-        nms=nms, device="cpu", verbose=False,
-    )  # fmt: skip
-    xyxy = found.boxes.xyxy.numpy().clip(0, np.tile(image.shape[1::-1], 2)) / np.tile(stretch, 2)
-    rows = zip(found.boxes.cls, found.boxes.conf, xyxy, strict=True)
-    return [(found.names[int(i)], float(score), xyxy) for i, score, xyxy in rows]
+
+    def find(page: Path) -> list[tuple]:
+        image = cv2.imread(str(page))
+        stretch = np.ones(2)
+        if name == "yolo12n" and image.shape[0] >= image.shape[1]:
+            stretch = np.array([128, 160]) / image.shape[1::-1]
+            image = cv2.resize(image, (128, 160))
+        (found,) = model.predict(
+            image, imgsz=size, rect=False, conf=ASKED, iou=0.5, max_det=300,
+            nms=nms, device="cpu", verbose=False,
+        )  # fmt: skip
+        edges = np.tile(image.shape[1::-1], 2)
+        xyxy = found.boxes.xyxy.numpy().clip(0, edges) / np.tile(stretch, 2)
+        rows = zip(found.boxes.cls, found.boxes.conf, xyxy, strict=True)
+        return [(found.names[int(i)], float(score), xyxy) for i, score, xyxy in rows]
+
+    return find
 
 
-def by_transformers(name: str, source: Path, page: Path) -> list[tuple]:
+def by_transformers(name: str, source: Path) -> Callable[[Path], list[tuple]]:
     """The same, by the processor's own post_process_object_detection."""
     config = checkpoints.AutoConfig.from_pretrained(source)
     processor = checkpoints.AutoImageProcessor.from_pretrained(source)
     model = checkpoints.AutoModelForObjectDetection.from_pretrained(source).eval()
-    image = Image.open(page).convert("RGB")
-    with torch.no_grad():
-        outputs = model(**processor(image, return_tensors="pt"))
-    size = np.array(image.size)
-    # boxes of one that pads to a fixed size are shares of what it pads to: 128 x 160 px
-    padded = np.array([128, 160])
-    whole = padded / (padded / size).min() if name == "padded" else size
-    (found,) = processor.post_process_object_detection(
-        outputs, ASKED, torch.tensor(whole[::-1].copy())[None]
-    )
-    xyxy = np.clip(found["boxes"].numpy().reshape(-1, 2, 2), 0, size).reshape(-1, 4)
-    rows = zip(found["labels"], found["scores"], xyxy, strict=True)
-    return [(config.id2label[int(i)], float(score), box) for i, score, box in rows]
+
+    def find(page: Path) -> list[tuple]:
+        image = Image.open(page).convert("RGB")
+        with torch.no_grad():
+            outputs = model(**processor(image, return_tensors="pt"))
+        size = np.array(image.size)
+        # boxes of one that pads to a fixed size are shares of what it pads to: 128 x 160 px
+        padded = np.array([128, 160])
+        whole = padded / (padded / size).min() if name == "padded" else size
+        (found,) = processor.post_process_object_detection(
+            outputs, ASKED, torch.tensor(whole[::-1].copy())[None]
+        )
+        xyxy = np.clip(found["boxes"].numpy().reshape(-1, 2, 2), 0, size).reshape(-1, 4)
+        rows = zip(found["labels"], found["scores"], xyxy, strict=True)
+        return [(config.id2label[int(i)], float(score), box) for i, score, box in rows]
+
+    return find
 
 
 def unmatched(ones: list[tuple], others: list[tuple]) -> list[tuple]:
@@ -164,11 +174,11 @@ def unmatched(ones: list[tuple], others: list[tuple]) -> list[tuple]:
 
 @pytest.mark.parametrize("name", [*ULTRALYTICS, *DETRS, *ONNX])
 def test_served_boxes_are_those_of_the_framework(client, sources, pages, name):
-    theirs_of = by_transformers if name in DETRS else by_ultralytics
+    theirs_of = (by_transformers if name in DETRS else by_ultralytics)(name, sources[name])
     for page in pages:
         found = client.detect(page.path, confidence=ASKED, model=name)
         served = [(one.label, one.score, np.array(one.box)) for one in found]
-        theirs = theirs_of(name, sources[name], page.path)
+        theirs = theirs_of(page.path)
         assert theirs
         assert unmatched(theirs, served) == []
         assert unmatched(served, theirs) == []
