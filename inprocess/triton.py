@@ -38,6 +38,25 @@ class TritonError:
         return self._code
 
 
+class Metric:
+    """A number that nobody reads in this process."""
+
+    def increment(self, value: float) -> None:
+        pass
+
+
+class MetricFamily:
+    """Metrics of one name."""
+
+    COUNTER = 0  # one of its kinds
+
+    def __init__(self, name: str, description: str, kind: int) -> None:
+        pass
+
+    def Metric(self, labels: Mapping[str, str]) -> Metric:  # noqa: N802
+        return Metric()
+
+
 class Tensor:
     """A named array."""
 
@@ -101,6 +120,9 @@ class InferenceRequest:
 
     def parameters(self) -> str:
         return self._parameters
+
+    def request_id(self) -> str:
+        return ""
 
     def get_response_sender(self) -> ResponseSender:
         return ResponseSender(self.response)

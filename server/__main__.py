@@ -1,27 +1,27 @@
 """`python -m server` serves the model repository in the foreground until SIGTERM or Ctrl-C.
 
-`python -m server ready` asks a running one whether it is well; `python -m server keys` says who may
-ask it.
+`python -m server ready` asks a running one whether it is well, `python -m server reload` has it
+serve the repository as it is now, `python -m server keys` says who may ask it.
 """
 
 import signal
 import sys
 import time
 from contextlib import AbstractContextManager, nullcontext, suppress
-from threading import Event
+from threading import Event, Thread
 from typing import TextIO
 
-from server import keys, readiness
-from server.cores import Plan
+from server import control, keys, readiness
+from server.control import reloaded
+from server.cores import Plan, share
 from server.gateway import Gateway
+from server.log import warn
 from server.ports import check_ports
-from server.readiness import Broken, NotReady, Wrong
 from server.server import Server
 from server.settings import GATEWAY_PORT, ServerError, Settings, parse
+from server.tries import Tries
 
-OTHERS = {"ready": readiness.main, "keys": keys.main}
-WATCH_INTERVAL_S = 5
-SILENCE_S = 120  # without an answer to a sample, after which the server is held to be stuck
+OTHERS = {"ready": readiness.main, "reload": control.main, "keys": keys.main}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -44,9 +44,12 @@ def main(argv: list[str] | None = None) -> int:
         if has_gateway(server.settings):
             check_ports(server.settings, [GATEWAY_PORT])
         with server, beside(server) as gateway:
+            signal.signal(
+                signal.SIGHUP, lambda *_: Thread(target=reload, args=[server], daemon=True).start()
+            )
             say(
                 f"ready after {time.perf_counter() - began:.1f} s, "
-                f"{Plan(server.settings.threads)}: "
+                f"{plan(server.settings)}: "
                 f"HTTP {server.http_url}, gRPC {server.grpc_url}, metrics {server.metrics_url}"
                 + (f", gateway http://{gateway.url}" if gateway else "")
             )
@@ -58,6 +61,14 @@ def main(argv: list[str] | None = None) -> int:
     except Stopped:
         pass
     return 0
+
+
+def plan(settings: Settings) -> str:
+    """What runs on how many cores."""
+    if settings.replicas == 1:
+        return str(Plan(settings.threads))
+    least = Plan(share(settings.threads, settings.replicas, 0))
+    return f"{settings.threads} cores: {settings.replicas} replicas, the first on {least}"
 
 
 def say(line: str, stream: TextIO | None = None) -> None:
@@ -86,25 +97,30 @@ def beside(server: Server) -> AbstractContextManager[Gateway | None]:
 
 
 def watch(server: Server, asked: Event, gateway: Gateway | None = None) -> None:
-    """Returns when `asked`. Raises ServerError when the server has died or a model is broken.
+    """Returns when `asked`. Raises ServerError when the server can no longer be kept up.
 
-    A busy server may answer its sample late; one that is silent for SILENCE_S is stuck.
+    A gateway that died or is stopped is started again.
     """
-    answered = last = time.monotonic()
-    while not asked.wait(0.5):
-        if died := server.died or (gateway.died if gateway else ""):
-            raise ServerError(died)
-        if time.monotonic() - last < WATCH_INTERVAL_S:
-            continue
-        last = time.monotonic()
-        try:
-            server.check()
-            answered = time.monotonic()
-        except (Broken, Wrong) as error:
-            raise ServerError(f"a model broke, restart the server: {error}") from error
-        except NotReady as error:
-            if time.monotonic() - answered > SILENCE_S:
-                raise ServerError(f"no answer for {SILENCE_S} s: {error}") from error
+    tries, since = Tries(), time.monotonic()
+    while not asked.wait(0.2):
+        if server.failed:
+            raise ServerError(server.failed)
+        now = time.monotonic()
+        if gateway and (fault := gateway.fault) and now >= tries.not_before:
+            tries.death(now, now - since)
+            if tries.hopeless:
+                raise ServerError(f"gave up after {tries.failed} tries: {fault}")
+            warn(f"{fault}; it is started again")
+            gateway.restart()
+            since = time.monotonic()
+
+
+def reload(server: Server) -> None:
+    """Has the server reload; a line tells what came of it."""
+    try:
+        say(reloaded(server.supervisor))
+    except ServerError as error:
+        warn(str(error))
 
 
 if __name__ == "__main__":

@@ -35,6 +35,11 @@ def quota(cgroups: Path = CGROUPS) -> float:
     return float("inf") if limit in ("max", "-1") else int(limit) / int(period)
 
 
+def share(cores: int, parts: int, part: int) -> int:
+    """How many of `cores` fall to one of so many parts, counted from 0; at least 1."""
+    return max(1, cores * (part + 1) // parts - cores * part // parts)
+
+
 @dataclass(frozen=True)
 class Plan:
     """What runs on `cores`: each network with a thread for each, pages decoded beside it.

@@ -7,28 +7,26 @@ The front asks through a socket in the private folder, and remembers an answer f
 import json
 import os
 import ssl
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler
+from contextlib import contextmanager
 from pathlib import Path
-from socketserver import ThreadingMixIn, UnixStreamServer
 from threading import Event, Thread
 
 from server import front
 from server.keys import Keys, TooMany, Unknown, stamp
+from server.log import warn
 from server.settings import ServerError, Settings
+from server.sockets import Handler, listening
 
 EVERY_S = 1.0  # how often the files are looked at
 
 
-class Question(BaseHTTPRequestHandler):
+class Question(Handler):
     """One question: a GET with the client's Authorization."""
 
-    protocol_version = "HTTP/1.1"
     keys: Keys
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802
         headers: dict[str, str] = {}
         try:
             key = self.keys.find(self.headers.get("Authorization", ""))
@@ -46,33 +44,12 @@ class Question(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
 
-    def address_string(self) -> str:
-        return "front"
-
-    def log_message(self, *_: object) -> None:
-        pass  # a key shall be in no log
-
-
-class Door(ThreadingMixIn, UnixStreamServer):
-    daemon_threads = True
-
 
 @contextmanager
 def answering(keys: Keys, folder: Path) -> Iterator[None]:
     """Answers at keys.sock in `folder`."""
-    handler = type("QuestionOfKeys", (Question,), {"keys": keys})
-    where = os.open(folder, os.O_PATH)
-    try:
-        with Door(f"/proc/self/fd/{where}/keys.sock", handler) as door:
-            thread = Thread(target=door.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
-            thread.start()
-            try:
-                yield
-            finally:
-                door.shutdown()
-                thread.join()
-    finally:
-        os.close(where)
+    with listening(folder, "keys.sock", type("QuestionOfKeys", (Question,), {"keys": keys})):
+        yield
 
 
 def write(path: Path, resources: list[front.Config]) -> None:
@@ -139,8 +116,7 @@ def watching(settings: Settings, keys: Keys | None, folder: Path) -> Iterator[No
                     before = now
                     write_certificates(settings, folder)
             except (ServerError, OSError) as error:
-                with suppress(OSError, ValueError):
-                    print(f"W {error}; those of before stay", file=sys.stderr, flush=True)
+                warn(f"{error}; those of before stay")
 
     thread = Thread(target=watch, daemon=True)
     thread.start()

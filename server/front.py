@@ -32,12 +32,31 @@ ANSWER_S = 60  # for Triton's answer
 HEAP_MIB = 1024  # of the front, above which nothing more is taken
 STALLED_S = 5  # after which an upload that stands still is dropped once the heap fills
 RETRY_MS = 200  # after which a client may come again, where lua/look.lua says nothing
-SOCKETS = {"http": "http.sock", "grpc": "grpc.sock:1"}  # tritonserver's
+SOCKETS = {"http": "http.sock", "grpc": "grpc.sock:1"}  # tritonserver's, in a replica's folder
+HANGS_S = 10  # after which Envoy's own watchdog ends it
 KEY_CLUSTER = "x-countersign-cluster"  # lua/look.lua's word for where a key's requests go
 NAME = "[A-Za-z0-9_.-]+"
 SERVICE = r"/inference\.GRPCInferenceService"
 HEALTH_CALLS = "ServerLive|ServerReady|ModelReady"
 READ_CALLS = "ServerMetadata|ModelMetadata|ModelConfig|ModelStatistics"
+
+LOG = {  # a request's record, https://www.envoyproxy.io/docs/envoy/latest/configuration/observability
+    "time": "%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%",
+    "id": "%REQ(X-REQUEST-ID)%",
+    "client": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+    "key": "%DYNAMIC_METADATA(countersign:key)%",
+    "call": "%METADATA(ROUTE:look:kind)%",
+    "model": "%DYNAMIC_METADATA(countersign:model)%",
+    "status": "%RESPONSE_CODE%",
+    "grpc": "%GRPC_STATUS_NUMBER%",
+    "refused": "%DYNAMIC_METADATA(countersign:refused)%",
+    "why": "%DYNAMIC_METADATA(countersign:why)%",
+    "details": "%RESPONSE_CODE_DETAILS%",
+    "milliseconds": "%DURATION%",
+    "bytes": "%BYTES_RECEIVED%",
+    "answered": "%BYTES_SENT%",
+    "replica": "%UPSTREAM_HOST%",
+}
 
 Config = dict[str, Any]
 
@@ -65,7 +84,7 @@ def typed(kind: str, **fields: Any) -> Config:
 def configuration(settings: Settings, ensembles: Mapping[str, str]) -> Config:
     """Envoy's bootstrap for a server whose `ensembles` are names with their kinds.
 
-    Paths in it are relative to the folder that Envoy and tritonserver share.
+    Paths in it are relative to the server's folder, where Envoy runs and the replicas have theirs.
     """
     watched: Config = (
         {"dynamic_resources": {"cds_config": {"path_config_source": {"path": "./clusters.json"}}}}
@@ -87,13 +106,16 @@ def configuration(settings: Settings, ensembles: Mapping[str, str]) -> Config:
                 listener("metrics", settings, [settings.metrics_port], metrics_manager(settings)),
             ],
             "clusters": [
-                *(cluster(name, path, name == "grpc") for name, path in SOCKETS.items()),
-                cluster("metrics", "metrics.sock"),
-                cluster("admin", "admin.sock"),
-                cluster("keys", "keys.sock"),
+                *(replicas(name, name) for name in SOCKETS),
+                cluster("control", at("control.sock")),
+                cluster("keys", at("keys.sock")),
             ],
         },
         "overload_manager": overload_manager(),
+        "watchdogs": {
+            f"{thread}_watchdog": {"kill_timeout": f"{HANGS_S}s"}
+            for thread in ("main_thread", "worker")
+        },
     }
 
 
@@ -218,10 +240,28 @@ def http_manager(name: str, routes: list[Config], filters: list[Config], limit: 
         path_with_escaped_slashes_action="REJECT_REQUEST",
         use_remote_address=True,
         skip_xff_append=True,
-        generate_request_id=False,
+        request_id_extension={"typed_config": request_ids()},
+        preserve_external_request_id=True,
+        always_set_request_id_in_response=True,
         server_header_transformation="PASS_THROUGH",
         local_reply_config=local_replies(limit),
     )
+
+
+def request_ids() -> Config:
+    """A client's own x-request-id stays as it is; who sends none gets one."""
+    return typed(
+        "extensions.request_id.uuid.v3.UuidRequestIdConfig",
+        pack_trace_reason=False,
+        use_request_id_for_trace_sampling=False,
+    )
+
+
+def access_log() -> Config:
+    """A line of JSON for each request, which server/traffic.py reads."""
+    form = {"json_format": LOG, "json_format_options": {"sort_properties": False}}
+    kind = "extensions.access_loggers.stream.v3.StdoutAccessLog"
+    return {"name": "envoy.access_loggers.stdout", "typed_config": typed(kind, log_format=form)}
 
 
 def router() -> Config:
@@ -301,7 +341,7 @@ def front_manager(settings: Settings, ensembles: Mapping[str, str]) -> Config:
             only_looked_at(),
         ],
         body_max(settings),
-    )
+    ) | {"access_log": [access_log()]}
 
 
 def script(name: str, head: str = "") -> Config:
@@ -320,7 +360,8 @@ def look(settings: Settings, ensembles: Mapping[str, str]) -> Config:
     listed = ", ".join(ensembles)
     head = (
         f"local SETTINGS = {{ ensembles = {{ {names} }}, names = '{listed}', "
-        f"body_max = {body_max(settings)}, in_flight = {Plan(settings.threads).in_flight} }}"
+        f"body_max = {body_max(settings)}, in_flight = {Plan(settings.threads).in_flight}, "
+        f"retry_ms = {RETRY_MS} }}"
     )
     return script("look", head)
 
@@ -387,9 +428,17 @@ def route(kind: str, method: str, path: str, infers: bool = False) -> Config:
             "retry_policy": {
                 "retry_on": "connect-failure,refused-stream,reset-before-request",
                 "num_retries": 2,
+                "retry_host_predicate": [previous_hosts()],
+                "host_selection_retry_max_attempts": 3,
             },
         },
     }
+
+
+def previous_hosts() -> Config:
+    """Has another replica asked where there is one."""
+    kind = "extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
+    return {"name": "envoy.retry_host_predicates.previous_hosts", "typed_config": typed(kind)}
 
 
 def no_path() -> Config:
@@ -413,42 +462,56 @@ def of_a_key(route: Config) -> Config:
 def key_clusters(keys: Iterable[Key]) -> list[Config]:
     """For each key with a bound one of each protocol, as lua/look.lua names them."""
     return [
-        typed(
-            "config.cluster.v3.Cluster",
-            **cluster(f"{name}/{key.name}", path, name == "grpc", key.at_once),
-        )
+        typed("config.cluster.v3.Cluster", **replicas(f"{name}/{key.name}", name, key.at_once))
         for key in keys
         if key.at_once
-        for name, path in SOCKETS.items()
+        for name in SOCKETS
     ]
 
 
+def endpoints(listed: Iterable[tuple[str, bool]]) -> dict[str, Config]:
+    """Where the replicas are, by protocol: names of their folders, and whether to ask them.
+
+    Those that are not to be asked finish what they have.
+    """
+    known = list(listed)
+    return {
+        name: typed(
+            "config.endpoint.v3.ClusterLoadAssignment",
+            cluster_name=name,
+            endpoints=[
+                {
+                    "lb_endpoints": [
+                        {
+                            "endpoint": {"address": pipe(f"{folder}/{path}")},
+                            "health_status": "HEALTHY" if asked else "DRAINING",
+                        }
+                        for folder, asked in known
+                    ]
+                }
+            ],
+        )
+        for name, path in SOCKETS.items()
+    }
+
+
 def metrics_manager(settings: Settings) -> Config:
-    """Triton's metrics at /metrics, Envoy's own at /front; looked at like the rest."""
-    triton, envoy = route("read", "GET", "/metrics"), route("read", "GET", "/front")
-    triton["route"]["cluster"] = "metrics"
-    envoy["route"] |= {"cluster": "admin", "regex_rewrite": rewrite("/stats/prometheus")}
+    """Those of the server, its front and its replicas at /metrics; looked at like the rest."""
+    all_of_them = route("read", "GET", "/metrics")
+    all_of_them["route"]["cluster"] = "control"
     return http_manager(
-        "metrics", [triton, envoy, no_path()], [look(settings, {}), only_looked_at()], BODY_SPARE
+        "metrics", [all_of_them, no_path()], [look(settings, {}), only_looked_at()], BODY_SPARE
     )
 
 
-def rewrite(path: str) -> Config:
-    return {"pattern": {"regex": ".*"}, "substitution": path}
-
-
-def cluster(name: str, path: str, http2: bool = False, most: int = CONNECTIONS) -> Config:
-    """Triton's endpoint behind a socket, with at most `most` requests under way."""
+def cluster(name: str, where: Config, http2: bool = False, most: int = CONNECTIONS) -> Config:
+    """Servers that are found `where`, with at most `most` requests under way."""
     protocol: Config = {"http2_protocol_options" if http2 else "http_protocol_options": {}}
     many = {"max_connections": CONNECTIONS, "max_pending_requests": CONNECTIONS}
     return {
         "name": name,
-        "type": "STATIC",
+        **where,
         "connect_timeout": "2s",
-        "load_assignment": {
-            "cluster_name": name,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": pipe(path)}}]}],
-        },
         "circuit_breakers": {"thresholds": [many | {"max_requests": most}]},
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
@@ -457,6 +520,29 @@ def cluster(name: str, path: str, http2: bool = False, most: int = CONNECTIONS) 
             )
         },
     }
+
+
+def at(path: str) -> Config:
+    """A socket of the server's own."""
+    return {
+        "type": "STATIC",
+        "load_assignment": {
+            "cluster_name": path,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": pipe(path)}}]}],
+        },
+    }
+
+
+def replicas(name: str, protocol: str, most: int = CONNECTIONS) -> Config:
+    """The replicas, by the file of endpoints(); the one with the least to do is asked."""
+    source = {"path_config_source": {"path": f"./{protocol}.json"}, "resource_api_version": "V3"}
+    where = {
+        "type": "EDS",
+        "eds_cluster_config": {"eds_config": source, "service_name": protocol},
+        "lb_policy": "LEAST_REQUEST",
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+    }
+    return cluster(name, where, protocol == "grpc", most)
 
 
 def overload_manager() -> Config:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from importlib.util import find_spec
 from threading import Event, Thread
 
-from server import process
+from server import process, vitals
 from server.cores import Plan
 from server.ports import address, free_port
 from server.settings import ROOT, ServerError, Settings
@@ -53,6 +53,13 @@ class Gateway:
                 raise ServerError(f"the gateway did not start: {why[0]}")
         return self
 
+    def restart(self) -> None:
+        """Ends what is left of it and starts another. ServerError if that does not start."""
+        process.kill(self._process)
+        self._reader.join(5)
+        self._ready.clear()
+        self.__enter__()
+
     def __exit__(self, *_: object) -> None:
         process.end(self._process, self._settings.exit_timeout_s + LOG_S)
         self._reader.join(5)
@@ -62,6 +69,13 @@ class Gateway:
         """How it ended, nothing while it runs."""
         status = self._process.poll()
         return "" if status is None else f"the gateway died, exit status {status}"
+
+    @property
+    def fault(self) -> str:
+        """How it ended, or that it is stopped; nothing while it runs."""
+        if self.died or not vitals.fault(vitals.group(self.pid), may_end=True):
+            return self.died
+        return "the gateway is stopped"
 
     def _command(self) -> list[str]:
         settings = self._settings

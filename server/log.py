@@ -2,9 +2,23 @@
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from threading import Thread
+
+
+def warn(text: str) -> None:
+    """Writes a line to stderr, as tritonserver and Envoy write theirs; nobody need read it."""
+    with suppress(OSError, ValueError):
+        print(f"W {text}", file=sys.stderr, flush=True)
+
+
+def plain(why: str) -> str:
+    """Triton's reason without its codes, its names of exceptions and the places in its code."""
+    why = re.split(r"(?:\\n)+At:\\n", why.strip().strip('"'))[0]
+    why = re.sub(r"\b(Internal|Invalid argument|TritonModelException): ", "", why)
+    why = re.sub(r"Exception from src/\S+:\s*", "", why.replace(r"\n", " ").replace(r"\"", '"'))
+    return " ".join(why.split())
 
 
 class Log:
@@ -14,23 +28,33 @@ class Log:
     """
 
     # a CPU server has no GPU, which Triton reports as errors; that Envoy is told to stop is no
-    # news; the rest is in failure()
+    # news; OpenVINO tries a corrupt file in all of its formats; the rest is in failure()
     NOISE = re.compile(
         r"CudaDriverHelper|CUDA driver|NVML|DCGM|pinned|GPU|depends on|ENVOY_SIGTERM|cannot bind"
+        r"|Failed to create instance|absl::InitializeLog|text_format\.cc"
     )
     FAILED = re.compile(r"failed to load '(?P<model>[^']+)' version (?P<version>\d+): (?P<why>.*)")
     LISTENING = re.compile(r"failed to start .* service: (?P<why>.*)")
 
-    def __init__(self, lines: Iterable[str], verbose: bool):
+    def __init__(
+        self,
+        lines: Iterable[str],
+        verbose: bool,
+        record: Callable[[str], None] = lambda line: None,  # gets Envoy's line of each request
+    ):
         self.failures: dict[str, str] = {}
         self.errors: list[str] = []
+        self._record = record
         self._thread = Thread(target=self._read, args=(lines, verbose), daemon=True)
         self._thread.start()
 
     def _read(self, lines: Iterable[str], verbose: bool) -> None:
         for line in lines:
+            if line.startswith("{"):
+                self._record(line)
+                continue
             if failed := self.FAILED.search(line):
-                self.failures[failed["model"]] = failed["why"].strip().strip('"')
+                self.failures[failed["model"]] = plain(failed["why"])
             elif line.startswith("error:"):
                 self.errors.append(line.strip())
             elif line.startswith("C front: "):  # Envoy's last words

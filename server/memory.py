@@ -1,16 +1,24 @@
-"""How much memory the server takes at most, for a container's limit."""
+"""How much memory the server takes at most, for a container's limit; and one replica of it."""
 
-from server.cores import Plan
+from server.cores import Plan, share
 from server.front import HEAP_MIB, body_max
 from server.settings import Settings
 
-BASE_MIB = 1280  # tritonserver, its steps and networks at rest, and this process
+BASE_MIB = 256  # this process, and what the system needs
+REPLICA_MIB = 512  # tritonserver, its steps and networks; 300 at rest
 IMAGE_MIB = 600  # what the worst image that is decoded takes in its step
 SHM_MIB = 1024  # shared memory, which counts as well
 
 
+def replica_mib(settings: Settings) -> int:
+    """MiB of a replica with all of the threads when the worst comes to each of its processes."""
+    return REPLICA_MIB + SHM_MIB + Plan(settings.threads).preprocesses * IMAGE_MIB
+
+
 def most_mib(settings: Settings) -> int:
-    """MiB that are in use when everything that is allowed comes at once."""
-    plan = Plan(settings.threads)
-    waiting = plan.in_flight * body_max(settings) // 2**20
-    return BASE_MIB + HEAP_MIB + SHM_MIB + plan.preprocesses * IMAGE_MIB + waiting
+    """MiB that are in use when all that is allowed comes at once, and a replica is replaced."""
+    replicas = settings.replicas
+    plans = [Plan(share(settings.threads, replicas, each)) for each in range(replicas)]
+    images = sum(plan.preprocesses for plan in plans) * IMAGE_MIB
+    waiting = Plan(settings.threads).in_flight * body_max(settings) // 2**20
+    return BASE_MIB + (replicas + 1) * REPLICA_MIB + HEAP_MIB + SHM_MIB + images + waiting

@@ -12,26 +12,32 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
 
-from server.repository import DETECTOR, READER, ensembles
+from server.folder import PREFIX
+from server.repository import DETECTOR, READER, ensembles, steps
 from server.settings import SAMPLES, Settings
 
 OVERLAP_MIN = 0.5  # intersection over union at which a box counts as found
 LISTS = {DETECTOR: "pages.json", READER: "captchas.json"}
+SAMPLE_ID = "countersign-sample"  # by which document_postprocess knows that no user asks
 FORMS = {  # of those lists, for who writes one
     "pages.json": '{"a.png": {"boxes": [{"class": "stamp", "xyxy": [x0, y0, x1, y1]}]}}',
     "captchas.json": '{"a.png": "482913"}',
 }
-FOLDER = "countersign-"  # how the name of a server's temporary folder begins
 SHIPPED = {"document_detector", "captcha_reader"}  # those whose answers the samples show
 
 
 class NotReady(RuntimeError):
     """The server does not answer yet."""
+
+    ensemble = ""  # that was asked, if one was
+    said = ""  # the server's own words, if it has any
 
 
 class Broken(NotReady):
@@ -42,38 +48,88 @@ class Wrong(NotReady):
     """A model's answer is not what the sample shows, and will not change."""
 
 
-def check(
-    url: str,
-    repository: Path = Settings.repository,
-    samples: Path = SAMPLES,
-    timeout_s: float = 5,
-) -> None:
-    """Sends a sample through each ensemble in `repository` of the server at `url`.
+@dataclass(frozen=True)
+class Golden:
+    """A sample that an ensemble is asked, and what its answer must show."""
 
-    `url` is host:port, or unix: and a socket's path. `samples` holds the files and what they show:
-    pages.json and captchas.json, in the form of this project's own. document_detector and
-    captcha_reader must give the first one's answer; where the list is missing, and of other
-    ensembles, any answer will do. Raises NotReady with the reason.
+    ensemble: str
+    kind: str  # of ensemble
+    steps: tuple[str, ...]  # the models that the ensemble has
+    sample: str = ""  # the file's name, "" where no sample is of the ensemble's kind
+    body: bytes = b""  # the request
+    expected: Any = None  # a page's boxes or a CAPTCHA's text; None where any answer will do
+
+    def ask(self, url: str, timeout_s: float) -> None:
+        """Asks the server at `url`, host:port, or unix: and a socket's path. Raises NotReady."""
+        with named(self.ensemble):
+            call(url, f"/v2/models/{self.ensemble}/ready", timeout_s)
+            if not self.sample:
+                return
+            path = f"/v2/models/{self.ensemble}/infer"
+            outputs = json.loads(call(url, path, timeout_s, self.body, refused=Wrong))["outputs"]
+            if reason := self.fault({output["name"]: output["data"] for output in outputs}):
+                raise Wrong(
+                    f"{self.ensemble}, {self.sample}: {reason}; models of your own need samples of "
+                    "their own, which --samples names"
+                )
+
+    def fault(self, answer: dict[str, list]) -> str:
+        """What is wrong with an answer, each output's values being flat; "" if nothing is."""
+        if reason := malformed(self.kind, answer):
+            return reason
+        if self.expected is None:
+            return ""
+        missing = boxes_missing if self.kind == DETECTOR else misread
+        return missing(answer, self.expected)
+
+
+@contextmanager
+def named(ensemble: str) -> Iterator[None]:
+    """Has what is raised tell the ensemble."""
+    try:
+        yield
+    except NotReady as error:
+        error.ensemble = ensemble
+        raise
+
+
+def goldens(repository: Path, samples: Path) -> tuple[Golden, ...]:
+    """One for each ensemble in `repository`.
+
+    `samples` holds files and what they show: pages.json and captchas.json, in the form of this
+    project's own. document_detector and captcha_reader must give the first one's answer; where
+    the list is missing, and of other ensembles, any answer will do.
     """
-    call(url, "/v2/health/ready", timeout_s)
+    found = []
     for name, kind in ensembles(repository).items():
-        call(url, f"/v2/models/{name}/ready", timeout_s)
-        if kind not in LISTS:
-            continue
-        answered = name in SHIPPED and (samples / LISTS[kind]).exists()
-        folder = samples if answered else SAMPLES
-        sample, image, expected = first_sample(folder / LISTS[kind])
-        answer = infer(url, name, image, timeout_s)
-        reason = malformed(kind, answer)
-        if answered and not reason:
-            reason = boxes_missing(answer, expected) if kind == DETECTOR else misread(
-                answer, expected
-            )  # fmt: skip
-        if reason:
-            raise Wrong(
-                f"{name}, {sample}: {reason}; models of your own need samples of their own, "
-                "which --samples names"
-            )
+        golden = Golden(name, kind, steps(repository, name))
+        if kind in LISTS:
+            answered = name in SHIPPED and (samples / LISTS[kind]).exists()
+            folder = samples if answered else SAMPLES
+            sample, image, expected = first_sample(folder / LISTS[kind])
+            text = base64.b64encode(image).decode()
+            tensor = {"name": "image", "shape": [1], "datatype": "BYTES", "data": [text]}
+            body = json.dumps({"id": SAMPLE_ID, "inputs": [tensor]}).encode()
+            golden = Golden(name, kind, golden.steps, sample, body, expected if answered else None)
+        found.append(golden)
+    return tuple(found)
+
+
+def check(url: str, asked: Sequence[Golden], timeout_s: float = 5) -> None:
+    """Asks the server at `url` whether it is there, and every golden. Raises NotReady."""
+    call(url, "/v2/health/ready", timeout_s)
+    for golden in asked:
+        golden.ask(url, timeout_s)
+
+
+def finished(url: str, models: Sequence[str], timeout_s: float = 5) -> dict[str, int]:
+    """How many inferences each of `models` has ended since it was loaded. Raises NotReady."""
+    found = json.loads(call(url, "/v2/models/stats", timeout_s))["model_stats"]
+    return {
+        each["name"]: sum(each["inference_stats"][end]["count"] for end in ("success", "fail"))
+        for each in found
+        if each["name"] in models
+    }
 
 
 def malformed(kind: str, answer: dict[str, list]) -> str:
@@ -137,16 +193,6 @@ def first_sample(listed: Path) -> tuple[str, bytes, Any]:
         ) from error
 
 
-def infer(url: str, ensemble: str, image: bytes, timeout_s: float) -> dict[str, list]:
-    """Each output's values, flat. Raises NotReady."""
-    text = base64.b64encode(image).decode()
-    tensor = {"name": "image", "shape": [1], "datatype": "BYTES", "data": [text]}
-    body = json.dumps({"inputs": [tensor]}).encode()
-    path = f"/v2/models/{ensemble}/infer"
-    answer = json.loads(call(url, path, timeout_s, body, refused=Wrong))
-    return {output["name"]: output["data"] for output in answer["outputs"]}
-
-
 class UnixConnection(http.client.HTTPConnection):
     """HTTP over the socket of a path."""
 
@@ -190,21 +236,41 @@ def call(
         return content
     reason = content.decode(errors="replace") or reply.reason
     kind = {400: refused, 500: Broken}.get(reply.status, NotReady)
-    raise kind(f"{url}{path}: HTTP {reply.status} {reason}")
+    failure = kind(f"{url}{path}: HTTP {reply.status} {reason}")
+    failure.said = reason
+    raise failure
 
 
-def sockets() -> list[str]:
-    """tritonserver's sockets of this user's running servers. Raises NotReady if there are none."""
+def servers() -> list[Path]:
+    """The folders of this user's running servers. Raises NotReady if there are none."""
     try:
         temporary = gettempdir()
     except OSError as error:
         raise NotReady(f"temporary folder: {error}; TMPDIR names another") from error
-    folders = [path.parent for path in Path(temporary).glob(f"{FOLDER}*/http.sock")]
+    folders = [path.parent for path in Path(temporary).glob(f"{PREFIX}*/admin.sock")]
     if not (owned := [folder for folder in folders if folder.stat().st_uid == os.getuid()]):
         raise NotReady(f"no server of this user has its sockets in {temporary}")
-    for folder in owned:
-        call(f"unix:{folder}/admin.sock", "/ready", 5)
-    return [f"unix:{folder}/http.sock" for folder in owned]
+    return owned
+
+
+def unix(folder: Path, socket_name: str) -> str:
+    """The URL of a socket in `folder`, whose path may be longer than a socket's may be."""
+    return f"unix:/proc/self/fd/{os.open(folder, os.O_PATH)}/{socket_name}"
+
+
+def check_server(folder: Path, asked: Sequence[Golden], timeout_s: float) -> None:
+    """Asks the front of the server in `folder`, and its replicas until one is well.
+
+    Raises NotReady, as the last replica gave it, if none is.
+    """
+    call(unix(folder, "admin.sock"), "/ready", timeout_s)
+    failure = NotReady(f"{folder} has no replica")
+    for replica in sorted(folder.glob("*/http.sock"), reverse=True):
+        try:
+            return check(unix(replica.parent, replica.name), asked, timeout_s)
+        except NotReady as error:
+            failure = error
+    raise failure
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -222,8 +288,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--timeout", type=float, default=5, help="seconds for each request")
     args = parser.parse_args(argv)
     try:
-        for url in [args.url] if args.url else sockets():
-            check(url, args.repository, args.samples, args.timeout)
+        asked = goldens(args.repository, args.samples)
+        if args.url:
+            check(args.url, asked, args.timeout)
+        else:
+            for folder in servers():
+                check_server(folder, asked, args.timeout)
     except NotReady as error:
         print(error, file=sys.stderr)
         return 1

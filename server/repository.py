@@ -1,9 +1,12 @@
 """The model repository: what it holds, and the copy that tritonserver is given."""
 
 import re
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
-from server.settings import ServerError
+from server.folder import is_full, no_folder, reason
+from server.settings import ModelError, ServerError
 
 DETECTOR, READER, OTHER = "detector", "reader", "other"  # kinds of ensembles, by their outputs
 PREPROCESS = "document_preprocess"
@@ -35,19 +38,70 @@ def kind(config: str) -> str:
     return READER if '"digit_confidence"' in config else OTHER
 
 
-def lay_out(repository: Path, folder: Path, preprocesses: int) -> None:
-    """Fills `folder` with links to the repository's models.
+def steps(repository: Path, ensemble: str) -> tuple[str, ...]:
+    """The models that an ensemble has, in its order."""
+    config = (repository / ensemble / "config.pbtxt").read_text()
+    return tuple(re.findall(r'\bmodel_name\s*:\s*"([^"]+)"', config))
 
-    document_preprocess gets as many processes as `preprocesses`, if its config.pbtxt has fewer.
+
+def versions(repository: Path, model: str) -> list[int]:
+    """A model's versions, newest first; [] where its config.pbtxt says which are served."""
+    if "version_policy" in (repository / model / "config.pbtxt").read_text():
+        return []
+    names = [path.name for path in (repository / model).glob("[1-9]*") if path.is_dir()]
+    return sorted((int(name) for name in names if name.isdigit()), reverse=True)
+
+
+def newest(repository: Path) -> dict[str, int]:
+    """The newest version of each model that has any."""
+    found = {model: versions(repository, model) for model in models(repository)}
+    return {model: numbers[0] for model, numbers in found.items() if numbers}
+
+
+def older(repository: Path, served: dict[str, int], blamed: Iterable[str]) -> dict[str, int]:
+    """The next version below that of `served`, of each blamed model, or of a blamed ensemble's
+    steps, that has one."""
+    known = ensembles(repository)
+    names = [
+        step for name in blamed for step in (steps(repository, name) if name in known else [name])
+    ]
+    below = {
+        name: [number for number in versions(repository, name) if number < served[name]]
+        for name in names
+        if name in served
+    }
+    return {name: numbers[0] for name, numbers in below.items() if numbers}
+
+
+def lay_out(repository: Path, folder: Path, served: dict[str, int], preprocesses: int) -> None:
+    """Copies the repository's models into `folder`: of each that `served` names that version alone.
+
+    What tritonserver has loaded thus stays as it was. document_preprocess gets as many processes
+    as `preprocesses`, if its config.pbtxt has fewer. Raises ServerError, ModelError among them.
     """
     for name, config in models(repository).items():
-        (folder / name).mkdir(parents=True)
-        for path in (repository / name).resolve().glob("[!.]*"):
-            if path.name != "config.pbtxt":
-                (folder / name / path.name).symlink_to(path)
         if name == PREPROCESS:
             config = with_processes(config, preprocesses)
-        (folder / name / "config.pbtxt").write_text(config)
+        try:
+            copy_model(repository / name, folder / name, served.get(name))
+            (folder / name / "config.pbtxt").write_text(config)
+        except OSError as error:
+            if is_full(error):
+                raise ServerError(no_folder(error)) from error
+            raise ModelError(f"{name}: cannot be read: {reason(error)}", [name]) from error
+
+
+def copy_model(model: Path, copy: Path, version: int | None) -> None:
+    """Copies all of a model but config.pbtxt and, unless that is None, its other versions."""
+    copy.mkdir(parents=True)
+    for path in model.resolve().glob("[!.]*"):
+        is_version = path.is_dir() and path.name.isdigit() and version is not None
+        if path.name == "config.pbtxt" or (is_version and int(path.name) != version):
+            continue
+        if path.is_dir():
+            shutil.copytree(path, copy / path.name)
+        else:
+            shutil.copy2(path, copy)
 
 
 def with_processes(config: str, least: int) -> str:

@@ -1,23 +1,21 @@
-"""The whole server: tritonserver on private sockets, and the front before it."""
+"""The whole server: replicas of tritonserver on private sockets, and the front before them."""
 
-import json
-import subprocess
+import os
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from server import door, front, process, readiness
+from server import control, door, front
+from server.envoy import Envoy
+from server.folder import no_folder, private_folder
 from server.keys import Keys
-from server.log import Log
 from server.ports import address, check_ports, with_free_ports
 from server.repository import ensembles
 from server.settings import ServerError, Settings
-from server.triton import Triton, no_folder
-
-FRONT_EXIT_S = 5
-FRONT_READY_S = 20
+from server.supervisor import Supervisor
+from server.traffic import Traffic
+from server.triton import Triton
 
 
 @dataclass
@@ -30,8 +28,8 @@ class Server:
 
     settings: Settings = field(default_factory=Settings)
     while_starting: Callable[[], None] = lambda: None
-    triton: Triton = field(init=False)
-    _front: subprocess.Popen[str] | None = field(default=None, init=False)
+    supervisor: Supervisor = field(init=False)
+    envoy: Envoy = field(init=False)
 
     def __enter__(self) -> "Server":
         self.start()
@@ -52,77 +50,69 @@ class Server:
     def metrics_url(self) -> str:
         return address(self.settings.host, self.settings.metrics_port)
 
+    @property
+    def tritons(self) -> list[Triton]:
+        """The tritonservers, faulty ones and their heirs among them."""
+        return [replica.triton for replica in self.supervisor.replicas()]
+
     def start(self) -> None:
-        """Starts tritonserver, then the front, and returns once it passes requests on.
+        """Starts the replicas, then the front, and returns once it passes requests on.
 
         Raises ServerError as Triton.start does, and if the front cannot listen; then nothing is
         left.
         """
-        envoy = front.find_envoy()
         keys = Keys(self.settings.keys) if self.settings.keys else None
         door.check_certificates(self.settings)
         check_who_may_ask(self.settings)
         self.settings = with_free_ports(self.settings)
         check_ports(self.settings)
         with ExitStack() as stack:
-            self.triton = Triton(self.settings, self.while_starting, private=True)
-            stack.enter_context(self.triton)
-            config = front.configuration(self.settings, ensembles(self.settings.repository))
+            self.folder = stack.enter_context(private_folder())
+            folder_fd = os.open(self.folder, os.O_PATH)
+            stack.callback(os.close, folder_fd)
+            known = ensembles(self.settings.repository)
+            self._traffic = Traffic(tuple(known), self.settings.log_requests)
+            self.envoy = Envoy(
+                self.folder,
+                f"unix:/proc/self/fd/{folder_fd}/admin.sock",  # its path may be long
+                front.configuration(self.settings, known),
+                self.settings.verbose,
+                self._traffic.see,
+            )
+            self.supervisor = Supervisor(self.settings, self.folder, self.while_starting)
+            stack.callback(self.supervisor.close)
+            self.supervisor.open()
             try:
-                (self.triton.folder / "front.json").write_text(json.dumps(config))
+                stack.enter_context(
+                    control.answering(self.supervisor, self.envoy, self._traffic, self.folder)
+                )
                 if keys:
-                    stack.enter_context(door.answering(keys, self.triton.folder))
-                    door.write_clusters(keys, self.triton.folder)
+                    stack.enter_context(door.answering(keys, self.folder))
+                    door.write_clusters(keys, self.folder)
                 if self.settings.tls_cert:
-                    door.write_certificates(self.settings, self.triton.folder)
+                    door.write_certificates(self.settings, self.folder)
             except OSError as error:
                 raise ServerError(no_folder(error)) from error
-            stack.enter_context(door.watching(self.settings, keys, self.triton.folder))
-            self._front = process.start(command_line(envoy), {}, self.triton.folder)
-            assert self._front.stdout is not None  # it is a pipe
-            stack.enter_context(self._front.stdout)
-            self._log = Log(self._front.stdout, self.settings.verbose)
-            stack.callback(self._log.join)
-            stack.callback(process.end, self._front, FRONT_EXIT_S)
+            stack.enter_context(door.watching(self.settings, keys, self.folder))
+            stack.callback(self.envoy.end)
+            self.envoy.start()
             self._wait_for_front()
             stack.callback(self.drain)
+            stack.callback(self.supervisor.rest)
+            self.supervisor.watch(self.envoy)
             self._stop = stack.pop_all()
 
     def _wait_for_front(self) -> None:
-        deadline = time.monotonic() + FRONT_READY_S
-        while True:
+        while not self.envoy.ready():
             self.while_starting()
-            if died := self.died:
-                self._log.join()
-                raise ServerError(self._log.failure() or died)
-            try:
-                self._admin("/ready")
-                return
-            except readiness.NotReady as error:
-                if time.monotonic() > deadline:
-                    raise ServerError(
-                        f"the front is not ready after {FRONT_READY_S} s: {error}"
-                    ) from error
+            if fault := self.envoy.fault():
+                raise ServerError(fault)
             time.sleep(0.02)
 
-    def _admin(self, path: str, post: bool = False) -> bytes:
-        """What Envoy's own interface answers, which only this user reaches. Raises NotReady."""
-        folder = self.triton.http_url.removesuffix("http.sock")
-        return readiness.call(f"{folder}admin.sock", path, 5, b"" if post else None)
-
-    def check(self) -> None:
-        """Asks tritonserver its samples, and the front whether it is there. Raises NotReady."""
-        self.triton.check()
-        self._admin("/ready")
-
     @property
-    def died(self) -> str:
-        """Which process has ended and how, nothing while all run."""
-        if self.triton.status is not None:
-            return f"tritonserver died, exit status {self.triton.status}"
-        if self._front and (status := self._front.poll()) is not None:
-            return f"the front died, exit status {status}"
-        return ""
+    def failed(self) -> str:
+        """Why the server cannot be kept up, nothing while it can."""
+        return self.supervisor.failed
 
     def stop(self) -> None:
         """Lets requests in flight finish, then ends the server and removes all that it made."""
@@ -131,20 +121,11 @@ class Server:
     def drain(self) -> None:
         """Takes no more connections, has clients leave those they have, and waits for requests in
         flight, for `exit_timeout_s` at most."""
-        deadline = time.monotonic() + self.settings.exit_timeout_s
-        with suppress(readiness.NotReady):  # it may be dead
-            self._admin("/healthcheck/fail", post=True)
-            self._admin("/drain_listeners", post=True)
-            while time.monotonic() < deadline and self._in_flight():
-                time.sleep(0.05)
-
-    def _in_flight(self) -> int:
-        stats = self._admin("/stats?filter=^http.front.downstream_rq_active$").decode()
-        return int(stats.rpartition(":")[2] or 0)
+        self.envoy.drain(self.settings.exit_timeout_s)
 
     def kill(self) -> None:
         """Ends the server at once; stop() still has to be called."""
-        self.triton.kill()
+        self.supervisor.kill()
 
 
 def check_who_may_ask(settings: Settings) -> None:
@@ -156,22 +137,3 @@ def check_who_may_ask(settings: Settings) -> None:
             f"--host: {settings.host} is open to other machines, and no key is asked for; --keys "
             "or --tls-client-ca says who may ask, --allow-anyone that everybody may"
         )
-
-
-def command_line(envoy: Path) -> list[str]:
-    """Envoy's arguments, in the folder of front.json.
-
-    One thread reads all requests, so that what front.lua remembers of keys is there once.
-    """
-    return [
-        str(envoy),
-        "--config-path",
-        "front.json",
-        "--concurrency",
-        "1",
-        "--disable-hot-restart",
-        "--log-level",
-        "warning",
-        "--log-format",
-        "%L front: %v",
-    ]

@@ -3,7 +3,7 @@
 import argparse
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,14 @@ SWITCH = {"1": True, "true": True, "yes": True, "on": True} | {
 
 class ServerError(RuntimeError):
     """The server cannot run here as asked; the text says what stands in the way."""
+
+
+class ModelError(ServerError):
+    """Models cannot be served as they are. `blamed` names them, or ensembles that they are in."""
+
+    def __init__(self, text: str, blamed: Iterable[str]) -> None:
+        super().__init__(text)
+        self.blamed = tuple(blamed)
 
 
 def option(
@@ -92,11 +100,23 @@ class Settings:
         "decode pages; unless given, the cores that affinity and the CPU quota allow",
         (1, 1024),
     )
+    replicas: int = option(
+        1,
+        "tritonservers, each with its share of the threads; others answer while one is replaced",
+        (1, 64),
+    )
+    replica_memory_mib: int = option(
+        0,
+        "MiB above which a replica is replaced, as one that leaks; 0 for what the other limits can "
+        "need (server/memory.py)",
+        (0, 2**24),
+    )
     precision: str = option(
         "",
         "f32 for the same answers on every CPU; left out, bf16 where the CPU has it",
         choices=("", "f32", "bf16", "f16"),
     )
+    log_requests: bool = option(False, "write a line of JSON to stdout for each request")
     verbose: bool = option(False, "show all that tritonserver logs, not only warnings and errors")
 
     def __post_init__(self) -> None:

@@ -1,42 +1,26 @@
 """One tritonserver: laid out, started, watched, stopped without a trace."""
 
-import errno
-import fcntl
 import os
 import resource
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from server import process, readiness
-from server.cores import Plan
+from server import process, readiness, release, vitals
+from server.folder import SHM, check_shm, no_folder, private_folder, subfolder
 from server.log import Log
 from server.ports import address, check_ports, with_free_ports
-from server.repository import ensembles, lay_out
-from server.settings import ServerError, Settings
+from server.release import Release
+from server.settings import ModelError, ServerError, Settings
 from server.wheel import Installed, Wheel, find_tritonserver
 
-SHM = Path("/dev/shm")
-SHM_FREE_MIN = 256 * 2**20  # bytes; a stub takes 1 MiB at start, a 300 dpi page travels as pixels
 FILES_MIN = 1024  # file descriptors: Triton alone has some hundred, and one for each connection
 CLIENTS = ("COUNTERSIGN_KEY", "COUNTERSIGN_KEY_FILE")  # secrets that the server has no need of
 STEPS_EXIT_S = 10  # how long steps may take to end once no request is in flight
-
-
-def check_shm(least: int = SHM_FREE_MIN) -> None:
-    """Raises ServerError if shared memory, where tensors travel, has under `least` bytes free."""
-    free = shutil.disk_usage(SHM).free
-    if free < least:
-        raise ServerError(
-            f"{SHM} has {free // 2**20} MiB free, at least {least // 2**20} MiB are needed; "
-            "in a container: --shm-size=1g"
-        )
 
 
 def raise_files(least: int = FILES_MIN) -> None:
@@ -49,66 +33,23 @@ def raise_files(least: int = FILES_MIN) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-@contextmanager
-def private_folder() -> Iterator[Path]:
-    """A temporary folder that is its user's alone; then it is gone, with the shared memory of its
-    name. ServerError if there can be none."""
-    try:
-        remove_abandoned(Path(tempfile.gettempdir()))
-        folder = Path(tempfile.mkdtemp(prefix=readiness.FOLDER))
-        lock = open(folder / "lock.new", "w")  # noqa: SIM115
-    except OSError as error:
-        raise ServerError(no_folder(error)) from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        (folder / "lock.new").rename(folder / "lock")
-        try:
-            yield folder
-        finally:
-            remove(folder)
-
-
-def remove(folder: Path) -> None:
-    """Removes a server's folder, and the shared memory of its name."""
-    for left in SHM.glob(f"{folder.name}*"):
-        left.unlink(missing_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def remove_abandoned(temporary: Path) -> None:
-    """Removes what servers of this user left that were killed: their locks are free."""
-    for path in temporary.glob(f"{readiness.FOLDER}*/lock"):
-        with suppress(OSError), open(path) as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if path.parent.stat().st_uid == os.getuid():
-                remove(path.parent)
-
-
-def no_folder(error: OSError) -> str:
-    """Why nothing could be written into a temporary folder, and what to do."""
-    if isinstance(error, shutil.Error):  # of copytree: source, copy and reason of each file
-        return f"temporary folder: {error.args[0][0][2]}; TMPDIR names another"
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    reason = f"{os.strerror(error.errno)}" if full and error.errno else str(error)
-    return f"temporary folder: {reason}; TMPDIR names another"
-
-
 @dataclass
 class Triton:
     """A running tritonserver, as a context manager: on entry it is ready, on exit nothing is left.
 
-    Ready means that a stored sample through each ensemble in the repository was answered, and as
-    expected where the samples show the answer. `while_starting` is called now and then until then;
-    what it raises stops the server.
+    Ready means that a stored sample through each ensemble was answered, and as expected where the
+    samples show the answer. `while_starting` is called now and then until then; what it raises
+    stops the server.
 
-    It listens on the settings' host and ports without looking at who asks what. If `private`, it
-    listens on sockets in its folder, which its user alone can reach: http.sock, grpc.sock:1 and
-    metrics.sock.
+    Alone it serves the settings' repository on their host and ports, without looking at who asks
+    what. With a `place`, a folder that it makes and removes, it serves `release`, which lies beside
+    that folder, on sockets in it: http.sock, grpc.sock:1 and metrics.sock.
     """
 
     settings: Settings = field(default_factory=Settings)
     while_starting: Callable[[], None] = lambda: None
-    private: bool = False
+    place: Path | None = None
+    release: Release | None = None
     _process: subprocess.Popen[str] | None = field(default=None, init=False)
 
     def __enter__(self) -> "Triton":
@@ -120,7 +61,7 @@ class Triton:
 
     @property
     def http_url(self) -> str:
-        if self.private:
+        if self.place:
             return f"unix:/proc/self/fd/{self._folder_fd}/http.sock"  # its path may be long
         return address(self.settings.host, self.settings.http_port)
 
@@ -130,34 +71,36 @@ class Triton:
 
     @property
     def metrics_url(self) -> str:
+        if self.place:
+            return f"unix:/proc/self/fd/{self._folder_fd}/metrics.sock"
         return address(self.settings.host, self.settings.metrics_port)
 
     def start(self) -> None:
         """Starts tritonserver and returns once it is ready.
 
-        Raises ServerError if a port is taken, a piece or the repository is missing, a model fails
-        to load, or a sample's answer is not the expected one; then nothing is left.
+        Raises ServerError if a port is taken, a piece or the repository is missing, and ModelError
+        if a model fails to load or gives no right answer; then nothing is left.
         """
         found = find_tritonserver(self.settings.triton)
-        ensembles(self.settings.repository)
-        if not self.settings.samples.is_dir():
-            raise ServerError(f"samples {self.settings.samples}: no such folder")
-        if not self.private:
+        if not self.place:
             self.settings = with_free_ports(self.settings)
             check_ports(self.settings)
         check_shm()
         raise_files()
         with ExitStack() as stack:
-            self.folder = stack.enter_context(private_folder())
+            room = subfolder(self.place) if self.place else private_folder()
+            self.folder = stack.enter_context(room)
             self._folder_fd = os.open(self.folder, os.O_PATH)
             stack.callback(os.close, self._folder_fd)
+            models = self.folder / "models"
             try:
                 backends = found.lay_out_backends(self.folder / "backends")
-                plan = Plan(self.settings.threads)
-                lay_out(self.settings.repository, self.folder / "models", plan.preprocesses)
+                if self.release:
+                    models.symlink_to(Path("..", self.release.folder.name))
             except OSError as error:
                 raise ServerError(no_folder(error)) from error
-            options = command_line(self.settings, backends, self.folder.name, self.private)
+            self.release = self.release or release.read(self.settings, models)
+            options = command_line(self.settings, backends, self.folder.name, bool(self.place))
             self._process = process.start(
                 [str(found.binary), *options], environment(found, self.settings), self.folder
             )
@@ -165,9 +108,9 @@ class Triton:
             stack.enter_context(self._process.stdout)
             self._log = Log(self._process.stdout, self.settings.verbose)
             stack.callback(self._log.join)
-            stack.callback(process.end, self._process, 2 * STEPS_EXIT_S)
+            stack.callback(self._end)
             self._wait_until_ready()
-            for segment in SHM.glob(f"{self.folder.name}*"):
+            for segment in SHM.glob(f"{self.folder.name}_*"):
                 segment.chmod(0o600)  # pages travel in it, and it was made for all to read
             self._stop = stack.pop_all()
 
@@ -177,27 +120,42 @@ class Triton:
             self.while_starting()
             if self.status is not None:
                 self._log.join()
+                if self._log.failures:
+                    raise ModelError(self._log.failure(), self._log.failures)
                 raise ServerError(self._log.failure() or f"tritonserver exited: {self.status}")
             try:
                 self.check()
                 return
             except (readiness.Broken, readiness.Wrong) as error:
-                raise ServerError(str(error)) from error
+                raise ModelError(error.said or str(error), [error.ensemble]) from error
             except readiness.NotReady as error:
                 if time.monotonic() > deadline:
                     limit = self.settings.ready_timeout_s
                     raise ServerError(f"not ready after {limit:g} s: {error}") from error
             time.sleep(0.1)
 
+    def _end(self) -> None:
+        """Ends the processes: at once where one is stopped, which would hold up all."""
+        assert self._process
+        if vitals.fault(vitals.group(self.pid), may_end=True):
+            self.kill()
+        process.end(self._process, 2 * STEPS_EXIT_S)
+
     def check(self) -> None:
         """Asks the server its samples. Raises readiness.NotReady."""
-        readiness.check(self.http_url, self.settings.repository, self.settings.samples)
+        assert self.release
+        readiness.check(self.http_url, self.release.goldens)
 
     @property
     def pid(self) -> int:
         """tritonserver's process, which leads the group of its steps."""
         assert self._process
         return self._process.pid
+
+    @property
+    def started(self) -> bool:
+        """Whether there is a process."""
+        return self._process is not None
 
     @property
     def status(self) -> int | None:

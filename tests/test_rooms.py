@@ -13,7 +13,7 @@ TRITON = {"triton_python_backend_utils"}
 ALL = {
     "model_repository": TRITON
     | {"numpy", "cv2", "PIL", "simplejpeg", "pyvips"}
-    | {"header", "decode", "fit", "heads"},
+    | {"header", "decode", "fit", "heads", "tally"},
     "backends": TRITON | {"numpy", "openvino", "onnxruntime"},
     "server": {"server"},
     "inprocess": {"inprocess", "numpy", "google", "tritonclient"},  # google.protobuf

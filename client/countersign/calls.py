@@ -297,12 +297,16 @@ def models(*, timeout_s: float | None = TIMEOUT_S) -> Steps[list[Model]]:
 
 def replied(request: Request, attempts: Attempts) -> Steps[Any]:
     """The server's reply, after as many attempts as the time allows."""
-    while True:
-        try:
-            return (yield Send(request, attempts.left_s()))
-        except CountersignError as failure:
-            pause_s = attempts.pause_s(failure)
-        yield Pause(pause_s)
+    try:
+        while True:
+            try:
+                return (yield Send(request, attempts.left_s()))
+            except CountersignError as failure:
+                pause_s = attempts.pause_s(failure)
+            yield Pause(pause_s)
+    except CountersignError as error:
+        error.request_id = request.id if isinstance(request, Infer) else ""
+        raise
 
 
 def pages_after(first: Detections | CountersignError) -> int:

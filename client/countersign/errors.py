@@ -10,6 +10,8 @@ from typing import TypeVar
 class CountersignError(Exception):
     """The call failed; the message says why. Raised itself when the server is at fault."""
 
+    request_id: str = ""  # by which the server's log knows the request, if there was one
+
 
 class Refused(CountersignError):
     """The image or a setting is no good, said by the server or found before sending."""

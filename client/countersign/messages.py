@@ -4,6 +4,7 @@ import operator
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,8 @@ class Infer:
     model: str
     image: bytes = field(repr=False)
     parameters: Parameters = field(default_factory=dict)
+    # by which the logs of front, gateway and tritonserver know it; each attempt has the same
+    id: str = field(default_factory=lambda: uuid4().hex, compare=False)
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,11 @@ class Config:
 
 
 Request = Infer | Statistics | Config
+
+
+def id_headers(request: Request) -> Mapping[str, str]:
+    """The header that tells a request's id, if it has one."""
+    return {"x-request-id": request.id} if isinstance(request, Infer) else NO_HEADERS
 
 
 class Reply(Protocol):

@@ -24,7 +24,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from countersign.address import Address, Tls
 from countersign.errors import CountersignError, closed, meant, misdirected
 from countersign.lifetimes import cancelled, renew_after_fork
-from countersign.messages import NO_HEADERS, Config, Infer, Request
+from countersign.messages import NO_HEADERS, Config, Infer, Request, id_headers
 
 OPTIONS = (
     ("grpc.max_send_message_length", -1),
@@ -72,7 +72,8 @@ class GrpcConnection:
         method, message = to_message(request)
         try:
             call = getattr(self._opened(), method)
-            reply = call(message, timeout=timeout_s, metadata=self._metadata)
+            told = (*self._metadata, *id_headers(request).items())
+            reply = call(message, timeout=timeout_s, metadata=told)
         except (grpc.RpcError, ValueError) as error:
             if self._closed.is_set():
                 raise closed(self._address.netloc) from error
@@ -127,9 +128,8 @@ class AsyncGrpcConnection:
             self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
         method, message = to_message(request)
         try:
-            reply = await getattr(self._stub, method)(
-                message, timeout=timeout_s, metadata=(*self._metadata, *headers.items())
-            )
+            told = (*self._metadata, *id_headers(request).items(), *headers.items())
+            reply = await getattr(self._stub, method)(message, timeout=timeout_s, metadata=told)
         except grpc.RpcError as error:
             if self._closed.is_set():
                 raise closed(self._address.netloc) from error
@@ -174,7 +174,7 @@ def credentials(tls: Tls | None) -> grpc.ChannelCredentials | None:
 def to_message(request: Request) -> tuple[str, Message]:
     """The method of the service that answers `request`, and the message that it takes."""
     if isinstance(request, Infer):
-        message = service_pb2.ModelInferRequest(model_name=request.model)
+        message = service_pb2.ModelInferRequest(model_name=request.model, id=request.id)
         message.inputs.add(name="image", datatype="BYTES", shape=[1])
         message.raw_input_contents.append(struct.pack("<I", len(request.image)) + request.image)
         for name, value in request.parameters.items():

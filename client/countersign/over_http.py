@@ -32,7 +32,7 @@ from countersign.errors import (
     misdirected,
 )
 from countersign.lifetimes import cancelled, renew_after_fork
-from countersign.messages import NO_HEADERS, Config, Infer, Request
+from countersign.messages import NO_HEADERS, Config, Infer, Request, id_headers
 
 JSON_LENGTH = "Inference-Header-Content-Length"  # of the JSON that tensors follow
 NO_PATH = "no such path"  # of the server's other ports
@@ -225,9 +225,10 @@ def to_http(request: Request) -> tuple[str, str, bytes | None, dict[str, str]]:
         image = tritonclient.http.InferInput("image", [1], "BYTES")
         image.set_data_from_numpy(np.array([request.image], np.object_))
         body, json_length = triton.generate_request_body(
-            [image], parameters=dict(request.parameters)
+            [image], request_id=request.id, parameters=dict(request.parameters)
         )
         headers = {"Content-Type": "application/octet-stream", JSON_LENGTH: str(json_length)}
+        headers |= id_headers(request)
         return "POST", f"models/{quote(request.model, safe='')}/infer", body, headers
     if isinstance(request, Config):
         return "GET", f"models/{quote(request.model, safe='')}/config", None, {}

@@ -8,6 +8,7 @@
 --   names        the same names, to be shown
 --   body_max     largest body, in bytes
 --   in_flight    most inferences under way
+--   retry_ms     after which a client that was refused may come again
 --
 -- Envoy lets a request through when a script fails, so that each one that passes is marked, and
 -- the filter after this one refuses those without the mark.
@@ -601,6 +602,27 @@ local function admit(handle, model)
   handle:streamInfo():dynamicMetadata():set("countersign", "number", tostring(last))
 end
 
+-- tritonserver's word for a step whose process is gone. Another replica has one, or soon will
+local NO_STEP = "is not healthy"
+
+-- has the client ask again if a step was gone
+local function give_back(handle)
+  local headers = handle:headers()
+  if headers:get("grpc-status") == "13" then
+    if (headers:get("grpc-message") or ""):find(NO_STEP, 1, true) then
+      headers:replace("grpc-status", "14")
+      headers:replace("grpc-retry-pushback-ms", tostring(SETTINGS.retry_ms))
+    end
+  elseif headers:get(":status") == "500" then
+    local body = handle:body()
+    if body and body:getBytes(0, body:length()):find(NO_STEP, 1, true) then
+      headers = handle:headers()
+      headers:replace(":status", "503")
+      headers:replace("retry-after", tostring(math.ceil(SETTINGS.retry_ms / 1000)))
+    end
+  end
+end
+
 function envoy_on_response(handle)
   local told = handle:streamInfo():dynamicMetadata():get("countersign")
   local number = told and tonumber(told.number)
@@ -610,6 +632,7 @@ function envoy_on_response(handle)
     answer_ms[one.model] = before + (handle:timestamp() - one.began - before) / 16
     under_way[number], count = nil, count - 1
   end
+  give_back(handle)
 end
 
 local KEPT = {
@@ -617,6 +640,7 @@ local KEPT = {
   ["content-length"] = true, ["content-type"] = true, ["te"] = true, ["grpc-timeout"] = true,
   ["inference-header-content-length"] = true,
   ["x-forwarded-proto"] = true, -- Envoy's own, which finds no route without it
+  ["x-request-id"] = true, -- for the answer and the log
 }
 local CLUSTER = "x-countersign-cluster" -- which of Envoy's clusters gets the request
 
@@ -658,6 +682,10 @@ local function check_request(handle)
     return -- no route leads to Triton
   end
   local headers = handle:headers()
+  local id = headers:get("x-request-id") or ""
+  if #id > 64 or id:find("[^%w._-]") then
+    refuse(BAD, "x-request-id: %s, limit 64 letters, digits, ., _ and -", shown(id))
+  end
   local told = tonumber(headers:get("content-length") or "0") or 0
   if told > SETTINGS.body_max then
     refuse(LARGE, "body: %d bytes", told) -- Envoy adds the limit
@@ -671,6 +699,7 @@ local function check_request(handle)
   local model = check_body(kind, headers, buffer, buffer and buffer:length() or 0)
   local may = model and SETTINGS.ensembles[model]
   local key = handle:streamInfo():dynamicMetadata():get("countersign") -- of keys.lua
+  key = key and key.may and key
   if key and may and not key.may:find(may, 1, true) then
     refuse(FORBIDDEN, "key %s may not %s", key.key, may)
   end
@@ -682,6 +711,7 @@ local function check_request(handle)
     headers:replace("content-type", binary and "application/octet-stream" or "application/json")
   end
   if model then
+    handle:streamInfo():dynamicMetadata():set("countersign", "model", model)
     admit(handle, model)
   end
   only_known_headers(headers)

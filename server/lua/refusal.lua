@@ -1,9 +1,11 @@
 -- How a request is refused, for the scripts that are read after these lines.
 
--- how a refusal is told: HTTP's status and gRPC's code
-local BAD, DENIED, FORBIDDEN, ABSENT = { 400, 3 }, { 401, 16 }, { 403, 7 }, { 404, 5 }
-local LARGE, LONG_MESSAGE, TYPE = { 413, 8 }, { 400, 8 }, { 415, 12 }
-local MANY, OFF = { 429, 8 }, { 503, 14 }
+-- how a refusal is told: HTTP's status, gRPC's code, and its name in the log and the metrics
+local BAD, DENIED = { 400, 3, "invalid" }, { 401, 16, "unauthenticated" }
+local FORBIDDEN, ABSENT = { 403, 7, "forbidden" }, { 404, 5, "unknown" }
+local LARGE, LONG_MESSAGE = { 413, 8, "large" }, { 400, 8, "large" }
+local TYPE = { 415, 12, "encoding" }
+local MANY, OFF = { 429, 8, "rate" }, { 503, 14, "busy" }
 
 local function refuse(kind, ...)
   error({ kind = kind, text = string.format(...) }, 0)
@@ -22,8 +24,11 @@ end
 local function respond(handle, failure)
   if type(failure) ~= "table" then
     handle:logErr(tostring(failure))
-    failure = { kind = { 500, 13 }, text = "the front failed to read the request" }
+    failure = { kind = { 500, 13, "error" }, text = "the front failed to read the request" }
   end
+  local told = handle:streamInfo():dynamicMetadata()
+  told:set("countersign", "refused", failure.kind[3])
+  told:set("countersign", "why", told_http(failure.text))
   local headers = { [":status"] = tostring(failure.kind[1]) }
   if (handle:headers():get("content-type") or ""):find("^application/grpc") then
     headers["grpc-status"] = tostring(failure.kind[2])

@@ -31,7 +31,7 @@ def test_an_attack_ends_in_refusals_and_right_answers_go_on(attack, server, witn
     found, _, failure = run(target, attack, witness)
     assert failure == ""
     assert found
-    assert server.died == ""
+    assert server.failed == ""
 
 
 def test_files_without_a_fault_are_answered(server):

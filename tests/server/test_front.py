@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import grpc
 import pytest
@@ -15,8 +16,8 @@ from tritonclient.grpc import service_pb2_grpc
 
 from countersign import Client
 from server import Settings
-from server.front import CONNECTION_S, body_max, configuration, find_envoy
-from server.memory import most_mib
+from server.front import CONNECTION_S, body_max, configuration, endpoints, find_envoy
+from server.memory import IMAGE_MIB, REPLICA_MIB, most_mib
 from server.ports import with_free_ports
 from server.readiness import NotReady, call
 from server.repository import ensembles
@@ -44,6 +45,12 @@ STAND_IN = {
 }
 
 
+def write_endpoints(folder: Path) -> None:
+    """What Envoy reads beside its configuration."""
+    for kind, endpoint in endpoints([("countersign-a_1", True)]).items():
+        (folder / f"{kind}.json").write_text(json.dumps({"resources": [endpoint]}))
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -57,8 +64,9 @@ STAND_IN = {
 def test_the_configuration_is_one_that_envoy_takes(settings, tmp_path):
     path = tmp_path / "front.json"
     path.write_text(json.dumps(configuration(settings, ENSEMBLES)))
+    write_endpoints(tmp_path)
     command = [find_envoy(), "--mode", "validate", "--log-level", "warning", "-c", path]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""  # nor has it a warning
 
@@ -72,13 +80,14 @@ def test_connections_that_end_for_their_age_cost_no_request(tmp_path, caplog):
     age = '"max_connection_duration": "{}s"'
     text = json.dumps(config).replace(age.format(CONNECTION_S), age.format(0.5))
     (tmp_path / "front.json").write_text(text)
+    write_endpoints(tmp_path)
     fake = Fake("grpc")
     behind = grpc.server(ThreadPoolExecutor(2))
     service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(Servicer(fake), behind)
     behind.add_insecure_port(f"unix:{tmp_path}/stand_in.sock")
     behind.start()
     command = [find_envoy(), "-c", "front.json", "--disable-hot-restart", "--log-level", "off"]
-    envoy = subprocess.Popen(command, cwd=tmp_path)
+    envoy = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
     caplog.set_level("INFO", "countersign")  # of attempts after the first
     try:
         admin = f"unix:{tmp_path}/admin.sock"
@@ -116,6 +125,8 @@ def test_a_body_holds_the_largest_image_as_text():
 
 def test_larger_limits_take_more_memory():
     assert most_mib(Settings(max_image_bytes=2**26, threads=2)) > most_mib(Settings(threads=2))
+    two = most_mib(Settings(threads=2, replicas=2)) - most_mib(Settings(threads=2))
+    assert two == REPLICA_MIB + 2 * IMAGE_MIB  # each decodes in two processes
 
 
 def test_more_than_it_takes_are_told_when_to_come_again(server, samples):

@@ -285,20 +285,20 @@ def certificate(server: Server) -> str:
 
 
 def test_neither_keys_nor_secrets_stand_in_what_others_can_read(closed, keys):
-    for pid in (closed.triton.pid, closed._front.pid):
+    for pid in (closed.tritons[0].pid, closed.envoy.pid):
         for name in ("cmdline", "environ"):
             text = Path(f"/proc/{pid}/{name}").read_bytes().decode(errors="replace")
             assert not any(key in text for key in keys.values())
-    folder = closed.triton.folder
+    folder = closed.folder
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     for path in Path("/dev/shm").glob(f"{folder.name}*"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
 
 
 def test_the_health_check_needs_no_key(closed, guarded, monkeypatch, capsys):
-    monkeypatch.setattr(readiness, "gettempdir", lambda: str(closed.triton.folder.parent))
-    monkeypatch.setattr(readiness, "FOLDER", closed.triton.folder.name)
+    monkeypatch.setattr(readiness, "gettempdir", lambda: str(closed.folder.parent))
+    monkeypatch.setattr(readiness, "PREFIX", closed.folder.name)
     assert readiness.main(["--repository", str(guarded.settings.repository)]) == 0
-    monkeypatch.setattr(readiness, "FOLDER", "no-such-")
+    monkeypatch.setattr(readiness, "PREFIX", "no-such-")
     assert readiness.main([]) == 1
     assert "no server of this user" in capsys.readouterr().err

@@ -12,7 +12,7 @@ import pytest
 
 from server import readiness
 from server.ports import free_port
-from server.readiness import NotReady, Wrong, check, first_sample, overlap
+from server.readiness import NotReady, Wrong, check, first_sample, goldens, overlap
 from server.settings import ROOT
 
 
@@ -22,8 +22,17 @@ def test_overlap_is_intersection_over_union():
     assert overlap([0, 0, 2, 2], [2, 0, 3, 2]) == 0
 
 
-def test_a_running_server_is_ready(server):
-    check(server.http_url)
+REPOSITORY = ROOT / "model_repository"
+
+
+@pytest.fixture
+def shipped(samples):
+    """What the shipped models are asked."""
+    return goldens(REPOSITORY, samples)
+
+
+def test_a_running_server_is_ready(server, shipped):
+    check(server.http_url, shipped)
 
 
 def test_samples_may_be_a_users_own(server, samples, tmp_path):
@@ -31,10 +40,10 @@ def test_samples_may_be_a_users_own(server, samples, tmp_path):
     shutil.copy(samples / "captcha_lines.png", tmp_path)
     answers = tmp_path / "captchas.json"
     answers.write_text('{"captcha_lines.png": "541060"}')
-    check(server.http_url, samples=tmp_path)
+    check(server.http_url, goldens(REPOSITORY, tmp_path))
     answers.write_text('{"captcha_lines.png": "541061"}')
     with pytest.raises(Wrong, match=r"captcha_lines\.png: read 541060, expected 541061.*--samples"):
-        check(server.http_url, samples=tmp_path)
+        check(server.http_url, goldens(REPOSITORY, tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -66,11 +75,11 @@ def nowhere() -> str:
     raise FileNotFoundError("none is usable")
 
 
-def test_an_ensemble_that_is_not_loaded_is_not_ready(server, tmp_path):
-    repository = shutil.copytree(ROOT / "model_repository", tmp_path / "repository")
+def test_an_ensemble_that_is_not_loaded_is_not_ready(server, samples, tmp_path):
+    repository = shutil.copytree(REPOSITORY, tmp_path / "repository")
     shutil.copytree(repository / "document_detector", repository / "published")
     with pytest.raises(NotReady, match="/v2/models/published/ready: HTTP 400"):
-        check(server.http_url, repository)
+        check(server.http_url, goldens(repository, samples))
 
 
 ANSWER = {"boxes": [0.0, 1.0, 2.0, 3.0], "scores": [0.5], "labels": ["seal"]}
@@ -86,10 +95,10 @@ ANSWER = {"boxes": [0.0, 1.0, 2.0, 3.0], "scores": [0.5], "labels": ["seal"]}
         ("document_detector", ANSWER, "no stamp found at"),
     ],
 )
-def test_a_detector_of_another_name_may_find_what_it_likes(name, answer, reason, tmp_path):
+def test_a_detector_of_another_name_may_find_what_it_likes(name, answer, reason, samples, tmp_path):
     """Asked on a stand-in, which answers every request alike."""
     (tmp_path / name).mkdir()
-    config = (ROOT / "model_repository" / "document_detector" / "config.pbtxt").read_text()
+    config = (REPOSITORY / "document_detector" / "config.pbtxt").read_text()
     (tmp_path / name / "config.pbtxt").write_text(config)
     outputs = [{"name": output, "data": data} for output, data in answer.items()]
 
@@ -111,20 +120,20 @@ def test_a_detector_of_another_name_may_find_what_it_likes(name, answer, reason,
         expected = pytest.raises(Wrong, match=reason) if reason else nullcontext()
         try:
             with expected:
-                check(f"127.0.0.1:{stub.server_port}", tmp_path)
+                check(f"127.0.0.1:{stub.server_port}", goldens(tmp_path, samples))
         finally:
             stub.shutdown()
 
 
-def test_no_proxy_of_the_environment_is_asked(server, monkeypatch):
+def test_no_proxy_of_the_environment_is_asked(server, shipped, monkeypatch):
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port('127.0.0.1')}")
-    check(server.http_url)
+    check(server.http_url, shipped)
 
 
 def test_nobody_listening_is_not_ready_by_url():
     url = f"127.0.0.1:{free_port('127.0.0.1')}"
     with pytest.raises(NotReady, match=f"{url}/v2/health/ready: .*refused"):
-        check(url)
+        check(url, ())
 
 
 def test_the_command_tells_by_its_exit_status(server):

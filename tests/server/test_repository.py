@@ -1,9 +1,11 @@
 """What the model repository holds, and the copy that tritonserver gets."""
 
+import shutil
+
 import pytest
 
-from server.repository import ensembles, lay_out, with_processes
-from server.settings import ROOT
+from server.repository import ensembles, lay_out, newest, older, versions, with_processes
+from server.settings import ROOT, ModelError
 
 REPOSITORY = ROOT / "model_repository"
 
@@ -23,10 +25,56 @@ def test_a_step_gets_more_processes_never_fewer(config, expected):
     assert expected in with_processes(config, 5)
 
 
-def test_the_copy_is_links_and_leaves_the_repository_as_it_is(tmp_path):
-    before = (REPOSITORY / "document_preprocess" / "config.pbtxt").read_text()
-    lay_out(REPOSITORY, tmp_path / "a b", preprocesses=7)
-    step = tmp_path / "a b" / "document_preprocess"
-    assert "count: 7" in (step / "config.pbtxt").read_text()
-    assert (step / "1").resolve() == REPOSITORY / "document_preprocess" / "1"
-    assert (REPOSITORY / "document_preprocess" / "config.pbtxt").read_text() == before
+def test_the_copy_has_one_version_of_each_model_and_stays_as_it_was(tmp_path):
+    source, copy = tmp_path / "source", tmp_path / "a b"
+    shutil.copytree(REPOSITORY, source)
+    lay_out(source, copy, {"document_yolo": 5, "captcha_heads": 2}, preprocesses=7)
+    assert [path.name for path in copy.glob("document_yolo/[0-9]*")] == ["5"]
+    assert [path.name for path in copy.glob("captcha_heads/[0-9]*")] == ["2"]
+    assert "count: 7" in (copy / "document_preprocess" / "config.pbtxt").read_text()
+    weights = (copy / "document_yolo" / "5" / "model.bin").read_bytes()
+    (source / "document_yolo" / "5" / "model.bin").write_bytes(b"overwritten")
+    assert (copy / "document_yolo" / "5" / "model.bin").read_bytes() == weights
+    assert weights == (REPOSITORY / "document_yolo" / "5" / "model.bin").read_bytes()
+
+
+def test_a_model_whose_config_says_which_versions_is_copied_as_it_is(tmp_path):
+    shutil.copytree(REPOSITORY / "captcha_heads", tmp_path / "source" / "captcha_heads")
+    config = tmp_path / "source" / "captcha_heads" / "config.pbtxt"
+    config.write_text(config.read_text() + "version_policy { specific { versions: [1] } }\n")
+    assert newest(tmp_path / "source") == {}
+    lay_out(tmp_path / "source", tmp_path / "copy", {}, preprocesses=2)
+    assert (tmp_path / "copy" / "captcha_heads" / "1" / "model.xml").exists()
+    assert (tmp_path / "copy" / "captcha_heads" / "2" / "model.xml").exists()
+
+
+def test_a_model_that_cannot_be_read_is_named(tmp_path):
+    shutil.copytree(REPOSITORY / "captcha_heads", tmp_path / "source" / "captcha_heads")
+    weights = tmp_path / "source" / "captcha_heads" / "2" / "model.bin"
+    weights.unlink()
+    weights.symlink_to("nowhere")
+    with pytest.raises(ModelError, match=r"captcha_heads: cannot be read: .*No such file") as told:
+        lay_out(tmp_path / "source", tmp_path / "copy", {"captcha_heads": 2}, preprocesses=2)
+    assert told.value.blamed == ("captcha_heads",)
+
+
+def test_versions_are_numbers_newest_first(tmp_path):
+    for name in ("9", "10", "0", "07", "latest", ".11"):
+        (tmp_path / "a" / name).mkdir(parents=True)
+    (tmp_path / "a" / "12").write_text("a file")
+    (tmp_path / "a" / "config.pbtxt").write_text("")
+    assert versions(tmp_path, "a") == [10, 9]
+
+
+@pytest.mark.parametrize(
+    ("served", "blamed", "expected"),
+    [
+        ({"captcha_heads": 2}, ["captcha_heads"], {"captcha_heads": 1}),
+        ({"captcha_heads": 2, "captcha_postprocess": 1}, ["captcha_reader"], {"captcha_heads": 1}),
+        ({"captcha_heads": 1}, ["captcha_heads"], {}),
+        ({"captcha_heads": 2}, ["document_detector"], {}),
+    ],
+    ids=["a model", "an ensemble", "the oldest", "another"],
+)
+def test_the_blamed_go_back_to_the_version_before(served, blamed, expected):
+    assert older(REPOSITORY, served, blamed) == expected

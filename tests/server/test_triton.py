@@ -11,8 +11,8 @@ import pytest
 
 from countersign import Client
 from server import ServerError, Settings, Triton
+from server.folder import check_shm, no_folder
 from server.log import Log
-from server.triton import check_shm, no_folder
 from tests.server.conftest import leftovers, processes_of
 
 ANY_PORTS = {"http_port": 0, "grpc_port": 0, "metrics_port": 0}

@@ -23,8 +23,10 @@ import heads
 import numpy as np
 import triton_python_backend_utils as pb_utils
 from heads import Thresholds, to_page
+from tally import Tally
 
 POINTS = {"accept": "confidence", "review": "review"}  # what begins their names in config.pbtxt
+SAMPLE_ID = "countersign-sample"  # of what server/readiness.py asks, which is no page of a user's
 KINDS = ("grid", "end2end", "queries", "query_classes")  # functions of heads.py
 
 
@@ -115,6 +117,7 @@ class TritonPythonModel:
             self.points = operating_points(parameters, self.classes)
         except ValueError as error:
             raise pb_utils.TritonModelException(f"config.pbtxt: {error}") from error
+        self.tally = Tally(args["model_name"], self.classes)
 
     def execute(self, requests):
         return [self.respond(request) for request in requests]
@@ -133,6 +136,8 @@ class TritonPythonModel:
             refusal = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
             return pb_utils.InferenceResponse([], refusal)
         xyxy, scores, class_ids = self.detect(predictions[0], limits)
+        if request.request_id() != SAMPLE_ID:
+            self.tally.add(scores, class_ids)
         return pb_utils.InferenceResponse(
             [
                 pb_utils.Tensor("boxes", to_page(xyxy, letterbox, page_size)),
@@ -142,3 +147,6 @@ class TritonPythonModel:
                 pb_utils.Tensor("page_count", page_count),
             ]
         )
+
+    def finalize(self):
+        self.tally.tell()

@@ -26,7 +26,7 @@ def test_a_step_that_triton_does_not_time_gets_the_rest():
 
 
 def test_the_processes_of_the_steps_are_told_apart_and_use_cpu(server, corpus):
-    parts = processes(psutil.Process(server.triton.pid))
+    parts = processes(psutil.Process(server.tritons[0].pid))
     assert len(parts["document_preprocess"]) == 2  # instances
     assert {"front", "transport", "document_yolo", "captcha_heads"} < set(parts)
     before = cpu_s(parts)

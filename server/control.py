@@ -1,0 +1,73 @@
+"""What the server answers at its control.sock: its metrics, and `python -m server reload`."""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from server import metrics, readiness
+from server.envoy import Envoy
+from server.settings import ServerError
+from server.sockets import Handler, listening
+from server.supervisor import Supervisor
+from server.traffic import Traffic
+
+RELOAD_S = 3600  # a reload ends by itself long before
+
+
+class Control(Handler):
+    """GET /metrics, POST /reload."""
+
+    supervisor: Supervisor
+    envoy: Envoy
+    traffic: Traffic
+
+    def do_GET(self) -> None:  # noqa: N802
+        if self.path == "/metrics":
+            self.answer(200, metrics.text(self.supervisor, self.envoy, self.traffic))
+        else:
+            self.answer(404, "no such path")
+
+    def do_POST(self) -> None:  # noqa: N802
+        try:
+            self.answer(200, reloaded(self.supervisor))
+        except ServerError as error:
+            self.answer(409, str(error))
+
+
+@contextmanager
+def answering(
+    supervisor: Supervisor, envoy: Envoy, traffic: Traffic, folder: Path
+) -> Iterator[None]:
+    """Answers at control.sock in `folder`."""
+    parts = {"supervisor": supervisor, "envoy": envoy, "traffic": traffic}
+    handler = type("ControlOfServer", (Control,), parts)
+    with listening(folder, "control.sock", handler):
+        yield
+
+
+def reloaded(supervisor: Supervisor) -> str:
+    """Reloads, and says which versions are served. Raises ServerError with what goes on."""
+    try:
+        served = supervisor.reload()
+    except ServerError as error:
+        raise ServerError(f"not reloaded, what was served is served on: {error}") from error
+    return "reloaded: " + ", ".join(f"{name} {number}" for name, number in sorted(served.items()))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Has this user's running servers reload. Exit status 0 if all did."""
+    argparse.ArgumentParser(
+        prog="python -m server reload",
+        description="Has this user's running servers serve their model repository as it is now. "
+        "Replicas of it are started beside the others; if one is not right, all stays as it was.",
+    ).parse_args(argv)
+    try:
+        for folder in readiness.servers():
+            url = readiness.unix(folder, "control.sock")
+            print(readiness.call(url, "/reload", RELOAD_S, b"").decode())
+    except readiness.NotReady as error:
+        print(error.said or error, file=sys.stderr)
+        return 1
+    return 0
