@@ -51,7 +51,7 @@ def test_users_get_right_answers_over(protocol, server, corpus):
 
 
 def test_arrivals_keep_their_rate_and_wait_for_nothing(server, corpus):
-    found = run(Load(seconds=2, rate=30, kind="captcha"), server.grpc_url, corpus)
+    found = run(Load(seconds=4, rate=30, kind="captcha"), server.grpc_url, corpus)
     assert found.failures == 0
     assert found.throughput == pytest.approx(30, rel=0.5)
 
