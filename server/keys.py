@@ -72,10 +72,17 @@ def made(
     return line, f"cs_{key_id}_{secret}"
 
 
+def is_private(found: os.stat_result, user: int, group: int) -> bool:
+    """Whether only the file's owner reads it, or this process's group where root laid it for that,
+    as Kubernetes lays a Secret."""
+    laid = found.st_uid == 0 != user and found.st_gid == group
+    return not found.st_mode & (0o037 if laid else 0o077)
+
+
 def read(path: Path) -> list[Key]:
     """The lines of the file. Raises ServerError if it is none, or others may read it."""
     try:
-        if path.stat().st_mode & 0o077:
+        if not is_private(path.stat(), os.getuid(), os.getgid()):
             raise ServerError(f"keys {path}: others may read it; chmod 600 {path}")
         keys = [Key(**line | {"may": tuple(line["may"])}) for line in json.loads(path.read_text())]
     except OSError as error:

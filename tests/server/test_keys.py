@@ -1,5 +1,6 @@
 """Keys by themselves, and asked for by a real server that speaks TLS with clients it knows."""
 
+import os
 import ssl
 import stat
 import subprocess
@@ -12,7 +13,7 @@ import trustme
 
 from countersign import Client, CountersignError, Denied, Tls, Unavailable
 from server import Server, ServerError, Settings, readiness
-from server.keys import Keys, TooMany, Unknown, hashed, main, read
+from server.keys import Keys, TooMany, Unknown, hashed, is_private, main, read
 from server.server import check_who_may_ask
 from server.settings import ROOT
 
@@ -302,3 +303,23 @@ def test_the_health_check_needs_no_key(closed, guarded, monkeypatch, capsys):
     monkeypatch.setattr(readiness, "PREFIX", "no-such-")
     assert readiness.main([]) == 1
     assert "no server of this user" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "group", "private"),
+    [
+        (0o600, 1000, 1000, True),
+        (0o640, 1000, 1000, False),
+        (0o440, 0, 1000, True),  # a Secret of Kubernetes, by fsGroup
+        (0o440, 0, 2000, False),
+        (0o444, 0, 1000, False),
+        (0o460, 0, 1000, False),
+    ],
+)
+def test_a_file_of_roots_for_this_group_is_private(mode, owner, group, private):
+    found = os.stat_result((mode, 0, 0, 1, owner, group, 0, 0, 0, 0))
+    assert is_private(found, 1000, 1000) == private
+
+
+def test_roots_own_group_is_not_its_own():
+    assert not is_private(os.stat_result((0o440, 0, 0, 1, 0, 0, 0, 0, 0, 0)), 0, 0)
