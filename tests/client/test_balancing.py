@@ -1,17 +1,24 @@
 """Servers behind one name, by a name server of the test's own: all take turns, come and go."""
 
 import asyncio
+import os
 import socket
 import struct
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from threading import Thread
 
+import grpc
 import pytest
+import trustme
+from tritonclient.grpc import service_pb2_grpc
 
 from countersign import AsyncClient, Client, Detections
-from tests.client.conftest import Fake, serving_grpc
+from tests.client.conftest import Fake, Servicer, serving_grpc
 
 NAME = "detector.test"
 FIRST, SECOND = "127.0.0.1", "127.0.0.2"
@@ -121,3 +128,28 @@ def test_a_server_that_came_is_found_once_a_connection_has_ended():
             with serving_grpc(host=SECOND, port=port) as second:
                 names.addresses = [FIRST, SECOND]
                 ask_until_all_are_asked(client, [second])
+
+
+ASK = "import sys; from countersign import Client; print(len(Client(sys.argv[1]).detect(b'page')))"
+
+
+def test_a_name_may_be_encrypted_by_an_authority_of_the_environments(tmp_path):
+    """As the gateway's pods are told the servers' authority; gRPC reads it once a process."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.crt")
+    issued = authority.issue_cert(NAME)
+    pair = issued.private_key_pem.bytes(), issued.cert_chain_pems[0].bytes()
+    server = grpc.server(ThreadPoolExecutor(2))
+    fake = Fake("grpc")
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(Servicer(fake), server)
+    port = server.add_secure_port(f"{FIRST}:0", grpc.ssl_server_credentials([pair]))
+    server.start()
+    with naming([FIRST], port) as (_, url):
+        told = subprocess.run(
+            [sys.executable, "-c", ASK, f"grpcs+{url}"],
+            env={**os.environ, "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(tmp_path / "ca.crt")},
+            capture_output=True,
+            text=True,
+        )
+    server.stop(None).wait()
+    assert told.stdout == "2\n", told.stderr
