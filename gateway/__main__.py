@@ -32,6 +32,8 @@ def config_of(settings: Settings, log: PredictionLog | None = None) -> uvicorn.C
         server_header=False,
         date_header=False,
         timeout_graceful_shutdown=settings.exit_timeout_s,
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
     )
 
 
@@ -44,7 +46,8 @@ class Server(uvicorn.Server):
         for server in self.servers[:1]:
             host, port = server.sockets[0].getsockname()[:2]
             shown = f"[{host}]" if ":" in host else host
-            print(f"ready: http://{shown}:{port}", flush=True)
+            scheme = "https" if self.config.ssl_certfile else "http"
+            print(f"ready: {scheme}://{shown}:{port}", flush=True)
 
 
 def open_log(settings: Settings) -> PredictionLog | None:

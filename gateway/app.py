@@ -39,7 +39,7 @@ def create_app(settings: Settings, log: PredictionLog | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.tritons = Tritons(settings.tritons)
+        app.state.tritons = Tritons(settings.tritons, settings.triton_ca)
         app.state.admission = Admission(settings.pages_at_once, settings.max_wait_s)
         app.state.ready_lock = asyncio.Lock()
         app.state.log_readers = CapacityLimiter(READERS)

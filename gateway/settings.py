@@ -67,6 +67,13 @@ class Settings(BaseModel):
     keyed: bool = option(
         False, "the servers ask for keys: a request without one is refused before it is read"
     )
+    tls_cert: Path | None = option(
+        None, "PEM file of the certificate, and those between it and its authority, for HTTPS"
+    )
+    tls_key: Path | None = option(None, "PEM file of its private key, without a passphrase")
+    triton_ca: Path | None = option(
+        None, "PEM file of the authorities that the servers' certificates are trusted by"
+    )
     max_document_bytes: int = option(100 * 2**20, "largest document, in bytes", ge=1024, le=2**30)
     max_image_bytes: int = option(
         32 * 2**20, "largest image of a page, in bytes, as the servers have it", ge=1024, le=2**30
@@ -143,6 +150,12 @@ class Settings(BaseModel):
         if text:
             period(text)
         return text
+
+    @model_validator(mode="after")
+    def _certificate(self) -> "Settings":
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("--tls-cert and --tls-key: one without the other")
+        return self
 
     @model_validator(mode="after")
     def _who_may_ask(self) -> "Settings":

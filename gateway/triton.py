@@ -4,9 +4,10 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from countersign.address import Address, address
+from countersign.address import Address, Tls, address
 from countersign.client import connect_async
 from countersign.drivers import AsyncConnection
 from countersign.errors import CountersignError, Refused, Unavailable
@@ -49,11 +50,13 @@ class Tritons:
     there are, is asked with the key of $COUNTERSIGN_KEY or $COUNTERSIGN_KEY_FILE, if there is one.
     """
 
-    def __init__(self, urls: list[str]) -> None:
+    def __init__(self, urls: list[str], ca: Path | None = None) -> None:
         self._servers: list[Server] = []
         self._own: dict[str, str] = {}
         for url in urls:
             server = address(url)
+            if server.tls and ca:
+                server = replace(server, tls=Tls(ca))
             shown = dict(server.headers)
             if "authorization" in shown:
                 self._own = {"authorization": shown.pop("authorization")}

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from anyio import fail_after
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
@@ -12,6 +13,7 @@ FORM_SPARE = 2**16  # bytes of a form beside its file
 PARTS_MAX = 64
 FIELD_MAX = 4096  # bytes
 FILE = "file"
+UPLOAD_S = 60  # that an upload may take
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,15 @@ async def body_of(request: Request, most: int, limit: int) -> bytes:
     if told.isdigit() and int(told) > most:
         raise too_large("file", int(told), limit, "bytes")
     chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > most:
-            raise too_large("file", size, limit, "bytes")
-        chunks.append(chunk)
+    try:
+        with fail_after(UPLOAD_S):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > most:
+                    raise too_large("file", size, limit, "bytes")
+                chunks.append(chunk)
+    except TimeoutError:
+        raise Problem(408, f"upload: {size} bytes in {UPLOAD_S} s, and not whole") from None
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
@@ -66,7 +72,7 @@ def parts(body: bytes, boundary: bytes) -> tuple[dict[str, str], bytes]:
 
     def begin() -> None:
         if len(found) >= PARTS_MAX:
-            raise Problem(400, f"form: more than {PARTS_MAX} parts", "urn:countersign:bad-form")
+            raise bad_form(f"more than {PARTS_MAX} parts")
         found.append(({}, []))
 
     def name(data: bytes, start: int, end: int) -> None:
@@ -98,23 +104,28 @@ def parts(body: bytes, boundary: bytes) -> tuple[dict[str, str], bytes]:
         parser.write(body)
         parser.finalize()
     except MultipartParseError as error:
-        raise Problem(400, f"form: {error}", "urn:countersign:bad-form") from error
+        raise bad_form(str(error)) from error
     if not ended:
-        raise Problem(400, "form: cut short", "urn:countersign:bad-form")
+        raise bad_form("cut short")
     fields: dict[str, str] = {}
-    file: bytes | None = None
+    files: list[bytes] = []
     for headers, pieces in found:
-        _, told = parse_options_header(headers.get(b"content-disposition", b""))
-        field_name = told.get(b"name", b"").decode(errors="replace")
+        _, options = parse_options_header(headers.get(b"content-disposition", b""))
+        field_name = options.get(b"name", b"").decode(errors="replace")
         data = b"".join(pieces)
         if field_name == FILE:
-            if file is not None:
-                raise Problem(400, "form: two parts named file", "urn:countersign:bad-form")
-            file = data
+            files.append(data)
+        elif b"filename" in options:
+            raise bad_form(f"a file in the part {field_name!r}, expected in the part {FILE!r}")
         elif len(data) > FIELD_MAX:
-            raise Problem(400, f"form: {field_name!r} has {len(data)} bytes, limit {FIELD_MAX}")
+            raise bad_form(f"{field_name!r} has {len(data)} bytes, limit {FIELD_MAX}")
         else:
             fields[field_name] = data.decode(errors="replace")
-    if file is None:
-        raise Problem(400, "form: no part named file", "urn:countersign:bad-form")
-    return fields, file
+    if len(files) != 1:
+        raise bad_form(f"{len(files)} parts named file, limit 1")
+    return fields, files[0]
+
+
+def bad_form(what: str) -> Problem:
+    """400: a form that is none."""
+    return Problem(400, f"form: {what}", "urn:countersign:bad-form")

@@ -27,12 +27,13 @@ def test_a_form_has_its_file_byte_by_byte_and_its_fields():
 @pytest.mark.parametrize(
     ("body", "boundary", "words"),
     [
-        (form(("other", "", b"x")), b"x", "no part named file"),
-        (form(("file", "", b"x"), ("file", "", b"y")), b"x", "two parts named file"),
+        (form(("other", "", b"x")), b"x", "0 parts named file"),
+        (form(("file", "", b"x"), ("file", "", b"y")), b"x", "2 parts named file"),
         (form(("file", "", b"x"), end=b""), b"x", "cut short"),
         (form(("file", "", b"x")), b"", "form"),
         (form(("file", "", b"x"), ("note", "", bytes(5000))), b"x", "5000 bytes, limit 4096"),
         (form(*[("a", "", b"x")] * 65), b"x", "more than 64 parts"),
+        (form(("f", '; filename="a"', b"x")), b"x", "a file in the part 'f', expected in"),
         (b"", b"x", "cut short"),
         (b"nothing of the kind", b"x", "form"),
     ],
