@@ -37,7 +37,7 @@ def test_why_it_does_not_start_is_told(server):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with (
-            pytest.raises(ServerError, match=r"the gateway did not start: .*address already in use"),
+            pytest.raises(ServerError, match=r"the gateway did not start: .*already in use"),
             Gateway(replace(server.settings, gateway_port=port)),
         ):
             pass
