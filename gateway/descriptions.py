@@ -12,7 +12,7 @@ PARAMETERS: dict[str, tuple[JsonObject, str, Any]] = {  # schema, meaning, an ex
     "dpi": (
         {"type": "integer", "minimum": 18, "maximum": 600},
         "pixels an inch at which a page is drawn; a PDF's that is one scan comes as it is",
-        150,
+        100,
     ),
     "operating_point": (
         {"type": "string", "enum": ["accept", "review"], "default": "accept"},

@@ -20,6 +20,7 @@ from pydantic import (
 
 from countersign.address import address
 from countersign.pages import Bounds
+from countersign.pdf import DPI
 from gateway.log.database import parsed
 from gateway.log.retention import period
 from gateway.log.review import RANDOM_SHARE
@@ -85,7 +86,7 @@ class Settings(BaseModel):
         le=2**31 - 1,
     )
     max_pages: int = option(2000, "most pages of a document", ge=1, le=100_000)
-    dpi: int = option(150, "pixels an inch at which pages of a PDF are drawn", ge=18, le=600)
+    dpi: int = option(DPI, "pixels an inch at which pages of a PDF are drawn", ge=18, le=600)
     pdf_processes: int = option(
         4,
         "PDFs that are read at a time, each in a process of its own",

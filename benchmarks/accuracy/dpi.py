@@ -107,9 +107,8 @@ def main() -> None:
                 for name in CLASSES
                 for at in [scores[name].at(points[name])]
             )
-            print(
-                f"{dpi:4.0f} dpi: {drawing_ms(data, dpi, args.pages):5.1f} ms of CPU a page; {figures}"
-            )
+            cost_ms = drawing_ms(data, dpi, args.pages)
+            print(f"{dpi:4.0f} dpi: {cost_ms:5.1f} ms of CPU a page; {figures}")
 
 
 if __name__ == "__main__":

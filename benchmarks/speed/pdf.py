@@ -71,7 +71,7 @@ def _write(made: pdfium.PdfDocument, page: pdfium.PdfPage, words: str, x: float,
 def through_gateway(pdf: bytes) -> tuple[float, int, float]:
     """Pages a second, marks, and the most MiB that the gateway's processes had."""
     with Server(ANY_PORTS) as server, Gateway(server.settings) as gateway:
-        asked = urllib.request.Request(f"http://{gateway.url}/v1/documents", pdf)
+        asked = urllib.request.Request(f"http://{gateway.url}/v1/documents?dpi=150", pdf)
         asked.add_header("Accept", "application/x-ndjson")
         asked.add_header("Content-Type", "application/pdf")
         urllib.request.urlopen(f"http://{gateway.url}/readyz").read()

@@ -18,7 +18,7 @@ import numpy as np
 from countersign.errors import CountersignError, Refused
 from countersign.pages import Bounds, Encrypted, Page, TooLarge
 
-DPI = 150  # at which pages are drawn
+DPI = 100  # at which pages are drawn; more finds no more (docs/gateway.md)
 OPEN_S = 10.0  # that opening may take, and a second more for each OPEN_BYTES
 OPEN_BYTES = 32 * 2**20
 SPARE_BYTES = 512 * 2**20  # of memory, beside what a document and a page's pixels take

@@ -73,7 +73,7 @@ def test_detect_answers_as_the_usual_service_does(gateway, server, page, size):
 
 def test_a_document_is_answered_page_by_page(gateway, page, size, sample_pages):
     data = contract(page, size)
-    answer = gateway.post("/v1/documents", content=data)
+    answer = gateway.post("/v1/documents?dpi=150", content=data)
     assert answer.status_code == 200, answer.text
     document = answer.json()
     assert document["sha256"] == hashlib.sha256(data).hexdigest()
