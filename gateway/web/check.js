@@ -6,7 +6,14 @@ import { pointing } from "./found.js";
 import { limiter } from "./pictures.js";
 
 const SIGNS = { complete: "✓", missing: "✕", review: "?", empty: "–" };
-const WORDS = { complete: "Complete", missing: "Missing", review: "To review", empty: "Empty" };
+const WORDS = {
+  complete: "Complete",
+  missing: "Missing",
+  review: "To review",
+  empty: "Empty",
+  checking: "Checking…",
+  failed: "Check failed",
+};
 const checks = limiter(2);
 
 /** A verdict as a small chip. */
@@ -18,6 +25,10 @@ export const verdictChip = (verdict) =>
     WORDS[verdict] ?? verdict,
   );
 
+/** The verdict of a document, "checking" while it is asked for, undefined without a check. */
+export const verdictOf = (doc) =>
+  doc.checking ? "checking" : doc.checkProblem ? "failed" : doc.check?.verdict;
+
 /** What a zone asks for: "2 signature, page 1, optional". */
 const describe = ({ class: name, count, page, required }) =>
   [count > 1 ? `${count} ${name}` : name, `page ${page}`, required === false && "optional"]
@@ -25,12 +36,13 @@ const describe = ({ class: name, count, page, required }) =>
     .join(", ");
 
 /**
- * The panel of the current document. `onResult(document)` is told when `document.check` or
- * `document.checkProblem` has come, `onZone(zone)` which zone was chosen, `onLight(id, on)` which is pointed at.
+ * The panel of the current document. `onChange(doc)` is told when `doc.checking`, `doc.check` or
+ * `doc.checkProblem` have changed, `onZone(zone)` which zone was chosen, `onLight(id, on)` which
+ * is pointed at.
  */
 export class CheckPanel {
-  constructor(root, { onResult, onZone, onLight }) {
-    Object.assign(this, { onResult, onZone, onLight, document: null, documents: [], names: null });
+  constructor(root, { onChange, onZone, onLight }) {
+    Object.assign(this, { onChange, onZone, onLight, document: null, documents: [], names: null });
     this.select = element("select", { id: "form", "aria-label": "Form" });
     this.one = element(
       "button",
@@ -79,15 +91,14 @@ export class CheckPanel {
     await Promise.all(
       ready.map(async (doc) => {
         Object.assign(doc, { checking: true, check: null, checkProblem: null });
-        this.draw();
+        this.onChange(doc);
         try {
           doc.check = (await checks(() => checkDocument(doc.file, form))).check;
         } catch (error) {
           doc.checkProblem = problemFrom(error);
         }
         doc.checking = false;
-        this.onResult(doc);
-        this.draw();
+        this.onChange(doc);
       }),
     );
   }

@@ -90,7 +90,7 @@ export class Documents {
       onLight: (id, on) => this.light(id, on),
     });
     this.check = new CheckPanel(byId("check"), {
-      onResult: (doc) => this.checked(doc),
+      onChange: (doc) => this.checked(doc),
       onZone: (zone) => this.select(this.current.document.pages[zone.document_page - 1]),
       onLight: (id, on) => this.stage.light(id, on),
     });
@@ -204,7 +204,8 @@ export class Documents {
     doc.abort = new AbortController();
     const signal = AbortSignal.any([this.abort.signal, doc.abort.signal]);
     for (const page of doc.pages) this.list.forget(page);
-    Object.assign(doc, { state: "waiting", problem: null, answer: null, check: null, answered: 0 });
+    Object.assign(doc, { state: "waiting", problem: null, answer: null, answered: 0 });
+    Object.assign(doc, { check: null, checkProblem: null });
     doc.pages = [this.newPage(doc, 1)];
     this.list.draw(doc);
     this.inFlight(() => this.ask(doc, signal), signal).catch(() => {}); // cleared before its turn
@@ -382,7 +383,7 @@ export class Documents {
     byId("page-title").textContent = many
       ? `${doc.name}, page ${page.page} of ${doc.pages.length}`
       : (doc?.name ?? "");
-    const ids = page && this.shownBoxes(page).map(({ id }) => id);
+    const ids = page && this.visibleBoxes(page).map(({ id }) => id);
     const { classes } = this.thresholds;
     const said = page && [page.key, page.width, doc.state, doc.check, errorOf(page), ids, classes];
     if (JSON.stringify(said) !== this.said) {
@@ -399,6 +400,17 @@ export class Documents {
     return (page.boxes ?? []).filter((box) => this.thresholds.shows(box));
   }
 
+  /** These, and those that a form's check found in a zone, which may be below the sliders. */
+  visibleBoxes(page) {
+    const zones = (page.document.check?.zones ?? []).filter(
+      (zone) => zone.document_page === page.page,
+    );
+    const found = zones.flatMap(({ detections }) => detections.map(({ bbox }) => String(bbox)));
+    return (page.boxes ?? []).filter(
+      (box) => this.thresholds.shows(box) || found.includes(String(box.bbox)),
+    );
+  }
+
   updateBoxes(page) {
     if (!page?.boxes) return;
     const zones = (page.document.check?.zones ?? [])
@@ -413,7 +425,7 @@ export class Documents {
       .filter(({ bbox }) => bbox)
       .map(({ id, name, bbox }) => ({ id, name, points: corners(bbox, page), look: "field" }));
     this.stage.outline([...zones, ...fields]);
-    this.stage.mark(this.shownBoxes(page));
+    this.stage.mark(this.visibleBoxes(page));
   }
 
   light(id, on) {
@@ -434,7 +446,7 @@ export class Documents {
 
     const focused = root.contains(document.activeElement) && document.activeElement.dataset.id;
     const light = (id, on) => this.light(id, on);
-    const boxes = this.shownBoxes(page);
+    const boxes = this.visibleBoxes(page);
     const rows = boxes.map((box) =>
       boxRow(box, belowAccept(box, this.thresholds), this.thresholds, {
         ...pointing(box.id, light),
@@ -481,8 +493,8 @@ export class Documents {
   }
 
   checked(doc) {
-    if (this.current?.document === doc)
-      announce(`Form check: ${doc.check?.verdict ?? doc.checkProblem?.title}`);
+    if (this.current?.document === doc && !doc.checking)
+      announce(`Form check: ${doc.check?.verdict ?? doc.checkProblem.title}`);
     this.refresh();
   }
 }

@@ -1,6 +1,6 @@
 // The list of documents and their pages, each with its thumbnail.
 
-import { verdictChip } from "./check.js";
+import { verdictChip, verdictOf } from "./check.js";
 import { counted, drawing, duration, element, replace, scrollWithin } from "./dom.js";
 import { drawThumbnail } from "./pictures.js";
 import { chips } from "./thresholds.js";
@@ -104,7 +104,7 @@ export class PageList {
     const many = doc.pages.length > 1;
     const error = page.error ?? doc.problem;
     const words = error ? error.detail || error.title : page.boxes ? "" : STATES[doc.state];
-    const verdict = many ? null : doc.check?.verdict;
+    const verdict = many ? null : verdictOf(doc);
     page.item.hidden = !page.shown;
     this.thumbnail(page);
     const said = JSON.stringify([many, words, page.counts, page.milliseconds, verdict]);
@@ -136,13 +136,14 @@ export class PageList {
   updateHead(doc) {
     const total = doc.pages.length;
     const progress = doc.answered < total ? `${doc.answered} of ${total}` : counted(total, "page");
-    const said = `${progress} ${doc.check?.verdict}`;
+    const verdict = verdictOf(doc);
+    const said = `${progress} ${verdict}`;
     if (said === doc.said) return;
     doc.said = said;
     replace(
       doc.head,
       element("span", { class: "document-name", title: doc.name }, doc.name),
-      doc.check && verdictChip(doc.check.verdict),
+      verdict && verdictChip(verdict),
       element("span", { class: "row-time" }, progress),
     );
   }
