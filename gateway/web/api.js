@@ -162,7 +162,7 @@ export const storedPage = async (sha256, page, signal) =>
   (await ask(`v1/pages/${encodeURIComponent(sha256)}/${page}`, { signal })).blob();
 
 export const detectors = async () => (await askJson("v1/models")).detectors;
-export const forms = async () => (await askJson("v1/forms")).forms;
+export const forms = () => askJson("v1/forms");
 export const predictions = (sha256) => askJson(`v1/predictions/${encodeURIComponent(sha256)}`);
 export const queue = (why, after) => askJson("v1/queue", { query: { why, after, limit: 50 } });
 

@@ -42,7 +42,7 @@ const describe = ({ class: name, count, page, required }) =>
  */
 export class CheckPanel {
   constructor(root, { onChange, onZone, onLight }) {
-    Object.assign(this, { onChange, onZone, onLight, document: null, documents: [], names: null });
+    Object.assign(this, { onChange, onZone, onLight, document: null, documents: [] });
     this.select = element("select", { id: "form", "aria-label": "Form" });
     this.one = element(
       "button",
@@ -68,17 +68,19 @@ export class CheckPanel {
 
   async load() {
     try {
-      this.names = await forms();
-      replace(
-        this.select,
-        ...this.names.map(({ name, title }) => element("option", { value: name }, title || name)),
+      const { forms: good, broken } = await forms();
+      const options = good.map(({ name, title }) =>
+        element("option", { value: name }, title || name),
       );
-      this.bar.hidden = this.names.length === 0;
+      const faults = broken.map(({ name, why }) =>
+        problemBox({ title: `${name} cannot be used`, detail: why }),
+      );
+      this.bar.hidden = good.length === 0;
+      replace(this.select, ...options);
       replace(
         this.note,
-        this.names.length === 0
-          ? element("p", { class: "faint" }, "The gateway knows no forms.")
-          : "",
+        ...faults,
+        good.length === 0 && element("p", { class: "faint" }, "The gateway knows no forms."),
       );
     } catch (error) {
       replace(this.note, problemBox(problemFrom(error)));

@@ -246,7 +246,7 @@ def test_a_gateway_that_asks_for_a_key_gets_it_with_every_request(browser, gatew
     def keyed(route):
         sent.append(route.request.headers.get("authorization"))
         if sent[-1] == "Bearer cs_key":
-            route.fulfill(json={"forms": [], "detectors": [MODEL]})
+            route.fulfill(json={"forms": [], "broken": [], "detectors": [MODEL]})
         else:
             route.fulfill(status=401, content_type="application/problem+json", body=refusal)
 
@@ -322,6 +322,14 @@ def test_five_hundred_pages_leave_few_requests_under_way_and_the_page_quick(brow
         page.wait_for_function("() => window.urls === 0")
 
 
+def wait_for_log(gateway: httpx.Client, sha256: str) -> None:
+    """Until the log has an answer about a file, which takes it up to a second."""
+    deadline = time.monotonic() + 10
+    while gateway.get(f"/v1/predictions/{sha256}").status_code == 404:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 @pytest.fixture
 def queued(page, gateway, samples) -> dict[str, Any]:
     """The answer about a page that nobody has corrected, which the queue shows first."""
@@ -330,10 +338,7 @@ def queued(page, gateway, samples) -> dict[str, Any]:
     jpeg = (samples / PAGE).read_bytes()
     body = jpeg[:2] + segment + jpeg[2:]
     answer = gateway.post("/v1/documents?operating_point=review", content=body).json()
-    for _ in range(100):
-        if answer["sha256"] in gateway.get("/v1/queue").text:
-            break
-        time.sleep(0.02)
+    wait_for_log(gateway, answer["sha256"])
     page.goto(page.url.split("#")[0] + "#queue")
     playwright.expect(page.locator("#queue-title")).to_contain_text(answer["sha256"][:12])
     return answer
@@ -399,11 +404,12 @@ def test_a_box_is_redrawn_with_the_mouse(page, gateway, queued):
     assert stored["detections"][0]["bbox"] == found["detections"][0]["bbox"]
 
 
-def test_a_file_is_found_in_the_log_by_its_digest(page, samples):
+def test_a_file_is_found_in_the_log_by_its_digest(page, samples, gateway):
     add(page, samples / PAGE)
+    digest = hashlib.sha256((samples / PAGE).read_bytes()).hexdigest()
+    wait_for_log(gateway, digest)
     page.goto(page.url.split("#")[0] + "#log")
     page.set_input_files("#log-file", samples / PAGE)
-    digest = hashlib.sha256((samples / PAGE).read_bytes()).hexdigest()
     playwright.expect(page.get_by_label("SHA-256", exact=True)).to_have_value(digest)
     playwright.expect(page.locator("#log .queue-row").first).to_contain_text("1 stamp, ")
     playwright.expect(page.locator("#log .box").first).to_be_visible()
