@@ -363,7 +363,14 @@ def egress(overlay: str, room: str) -> Iterator[Object]:
 @overlays
 def test_the_server_reaches_nobody(overlay):
     assert not list(egress(overlay, "server"))
-    assert list(egress(overlay, "gateway"))
+
+
+@overlays
+def test_the_gateway_reaches_servers_names_and_its_database_alone(overlay):
+    reached = [[each["port"] for each in rule["ports"]] for rule in egress(overlay, "gateway")]
+    grpc_port = settings_of(overlay, "server").grpc_port
+    database = [[5432]] if overlay == "production" else []
+    assert reached == [[grpc_port], [53, 53], *database]
 
 
 def test_keys_and_certificates_come_from_secrets_that_the_manual_names():
