@@ -12,7 +12,7 @@ COPY client /tmp/client
 RUN /opt/venv/bin/pip install --no-cache-dir -r /tmp/gateway.txt '/tmp/client[draw,pdf]'
 # what comes with tritonclient and OpenCV and is not used here; grpc and numpy lose their tests
 RUN cd /opt/venv/lib/python3*/site-packages \
- && rm -r cv2/data/*.xml pip pip-*.dist-info /opt/venv/bin/pip* ml_dtypes \
+ && rm -r cv2/data/*.xml pip pip-*.dist-info /opt/venv/bin/pip* \
  && rm -rf setuptools setuptools-*.dist-info pkg_resources _distutils_hack distutils-precedence.pth \
  && find . -type d \( -name tests -o -name __pycache__ \) -prune -exec rm -r {} +
 COPY gateway /countersign/gateway

@@ -52,15 +52,15 @@ class Tritons:
 
     def __init__(self, urls: list[str], ca: Path | None = None) -> None:
         self._servers: list[Server] = []
-        self._own: dict[str, str] = {}
+        self._gateway_key: dict[str, str] = {}
         for url in urls:
             server = address(url)
             if server.tls and ca:
                 server = replace(server, tls=Tls(ca))
-            shown = dict(server.headers)
-            if "authorization" in shown:
-                self._own = {"authorization": shown.pop("authorization")}
-            server = replace(server, headers=shown)
+            headers = dict(server.headers)
+            if "authorization" in headers:
+                self._gateway_key = {"authorization": headers.pop("authorization")}
+            server = replace(server, headers=headers)
             self._servers.append(Server(server, connect_async(server)))
         self._models: list[Model] = []
         self._models_until = 0.0
@@ -112,7 +112,8 @@ class Tritons:
         Remembered for MODELS_S, and then until it is known anew.
         """
         if time.monotonic() >= self._models_until and self._asking is None:
-            self._asking = asyncio.create_task(self._ask_models(headers_of(key) or self._own))
+            headers = headers_of(key) or self._gateway_key
+            self._asking = asyncio.create_task(self._ask_models(headers))
         if not self._models and self._asking is not None:
             await asyncio.shield(self._asking)
         return self._models
@@ -148,7 +149,7 @@ class Tritons:
 
     async def check_alive(self, image: bytes) -> None:
         """Has a page looked at, with the gateway's own key. Raises CountersignError."""
-        await self._send(Infer(DETECTOR, image), self._own, ASK_S)
+        await self._send(Infer(DETECTOR, image), self._gateway_key, ASK_S)
         self.answered_at = time.monotonic()
 
 

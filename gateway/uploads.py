@@ -48,9 +48,9 @@ async def upload_of(request: Request, limit: int) -> Upload:
 
 async def body_of(request: Request, most: int, limit: int) -> bytes:
     """The whole body, of up to `most` bytes. Raises Problem 413, which names `limit`."""
-    told = request.headers.get("content-length", "")
-    if told.isdigit() and int(told) > most:
-        raise too_large("file", int(told), limit, "bytes")
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and int(length) > most:
+        raise too_large("file", int(length), limit, "bytes")
     chunks, size = [], 0
     try:
         with fail_after(UPLOAD_S):

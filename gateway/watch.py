@@ -42,7 +42,7 @@ class Watch:
                 held += size
             return message
 
-        async def told(message: Message) -> None:
+        async def sent(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -54,7 +54,7 @@ class Watch:
             await send(message)
 
         try:
-            await self._app(scope, counted, told)
+            await self._app(scope, counted, sent)
         finally:
             self._held -= held
             route = getattr(scope.get("route"), "path", "other")

@@ -230,7 +230,7 @@ def detect_page(
         made = yield Make(partial(pages.page, page, drawn=True))  # PDFium may read that scan
         reply = yield from replied(asked(made), attempts)
     found = to_detections(reply, made.page_number)
-    pages.told(found.page_count)
+    pages.found(found.page_count)
     return to_page(found, made, pages.count)
 
 

@@ -130,17 +130,17 @@ class Pages:
         self._source, self._dpi, self._bounds = source, dpi, bounds
         self._document: Document | None = None
         self._failure: Refused | None = None
-        self._told = 0
+        self._found = 0
         self._lock = threading.Lock()
 
     @property
     def count(self) -> int:
         """0 as long as it is not open."""
-        return max(self._told, self._document.page_count) if self._document else 0
+        return max(self._found, self._document.page_count) if self._document else 0
 
-    def told(self, count: int) -> None:
+    def found(self, count: int) -> None:
         """The server found so many pages in a file of which it was sent all."""
-        self._told = max(self._told, count)
+        self._found = max(self._found, count)
 
     def page(self, number: int, drawn: bool = False) -> Page:
         """Page `number`, from 1. Raises Refused, as `open_document` does."""

@@ -59,8 +59,8 @@ class Tiff:
             raise Refused("image: a TIFF file, cut short in its directories") from error
         if not self._directories:
             raise Refused("image: a TIFF file without a directory")
-        kept = [each for each in self._directories if not self._is_part(each)]
-        self.pages = kept or self._large()
+        whole = [each for each in self._directories if not self._is_part(each)]
+        self.pages = whole or self._large()
 
     def page(self, number: int) -> bytes | None:
         """A file of page `number`, from 1, alone; None if it cannot be cut out."""
@@ -135,17 +135,17 @@ class Tiff:
     def _alone(self, directory: Directory) -> bytes:
         """A file of that directory: header, directory, values, data."""
         order, number_of, word = self._layout
-        kept = {tag: entry for tag, entry in directory.items() if tag not in POINTERS}
-        contents = {tag: self._content(entry) for tag, entry in kept.items()}
+        entries = {tag: entry for tag, entry in directory.items() if tag not in POINTERS}
+        contents = {tag: self._content(entry) for tag, entry in entries.items()}
         data: list[bytes] = []
         where: dict[int, list[int]] = {}
         total = 0
         for places, sizes in DATA:
-            if places not in kept or sizes not in kept:
+            if places not in entries or sizes not in entries:
                 continue
             where[places] = []
             for at, size in zip(
-                self._numbers(kept[places]), self._numbers(kept[sizes]), strict=True
+                self._numbers(entries[places]), self._numbers(entries[sizes]), strict=True
             ):
                 where[places].append(total)
                 data.append(self._data[at : at + size])
@@ -160,12 +160,12 @@ class Tiff:
         values_at = (
             first
             + struct.calcsize(order + number_of)
-            + len(kept) * struct.calcsize(self._layout.entry)
+            + len(entries) * struct.calcsize(self._layout.entry)
             + word_size
         )
         for tag, starts in where.items():  # offsets are as wide as the file's own
             contents[tag] = bytes(word_size * len(starts))
-            kept[tag] = Entry(4 if word == "I" else 16, len(starts), b"")
+            entries[tag] = Entry(4 if word == "I" else 16, len(starts), b"")
         spots, end = {}, values_at
         for tag, content in contents.items():
             if len(content) > word_size:
@@ -178,16 +178,16 @@ class Tiff:
         parts = [
             header,
             struct.pack(order + word, first),
-            struct.pack(order + number_of, len(kept)),
+            struct.pack(order + number_of, len(entries)),
         ]
-        for tag in sorted(kept):
+        for tag in sorted(entries):
             value = (
                 struct.pack(order + word, spots[tag])
                 if tag in spots
                 else contents[tag].ljust(word_size, b"\0")
             )
             parts.append(
-                struct.pack(self._layout.entry, tag, kept[tag].kind, kept[tag].count, value)
+                struct.pack(self._layout.entry, tag, entries[tag].kind, entries[tag].count, value)
             )
         parts.append(struct.pack(order + word, 0))
         for tag in spots:

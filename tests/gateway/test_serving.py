@@ -1,6 +1,7 @@
 """The gateway as a process: health, overload, keys, its end."""
 
 import http.client
+import http.server
 import json
 import signal
 import socket
@@ -166,42 +167,64 @@ def test_a_caller_who_leaves_in_the_middle_leaves_nothing_behind(gateway, gatewa
     assert gateway.post("/v1/documents", content=pdfs.blank()).status_code == 200
 
 
-def test_a_key_is_passed_on_and_the_front_decides(tmp_path, server):
-    """A front that asks for keys, here a stand-in over HTTP, sees the caller's key."""
-    seen: list[str | None] = []
+@contextmanager
+def front(status: int, body: bytes, headers: dict[str, str]) -> Iterator[tuple[str, list]]:
+    """The address of a front that answers so, over HTTP, and the keys that it was shown."""
+    keys: list[str | None] = []
 
     class Front(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
-            seen.append(self.headers["Authorization"])
-            body = b'{"error":"authorization: unknown key"}'
-            self.send_response(401)
-            self.send_header("Content-Length", str(len(body)))
+            keys.append(self.headers["Authorization"])
+            self.send_response(status)
+            for name, value in {"Content-Length": str(len(body)), **headers}.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)
-
-        do_GET = do_POST  # noqa: N815
 
         def log_message(self, *_: object) -> None:
             pass
 
-    front = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Front)
-    threading.Thread(target=front.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{front.server_address[1]}"
+    listener = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Front)
+    threading.Thread(target=listener.serve_forever, daemon=True).start()
     try:
-        with running(address, "--keyed") as url, httpx.Client(base_url=url) as client:
-            none = client.post("/detect", content=pdfs.blank())
-            wrong = client.post(
-                "/detect", content=pdfs.blank(), headers={"Authorization": "Bearer cs_12_x"}
-            )
+        yield f"http://127.0.0.1:{listener.server_address[1]}", keys
     finally:
-        front.shutdown()
+        listener.shutdown()
+
+
+def test_a_key_is_passed_on_and_the_front_decides():
+    refusal = b'{"error":"authorization: unknown key"}'
+    with (
+        front(401, refusal, {}) as (address, keys),
+        running(address, "--keyed") as url,
+        httpx.Client(base_url=url) as client,
+    ):
+        none = client.post("/detect", content=pdfs.blank())
+        wrong = client.post(
+            "/detect", content=pdfs.blank(), headers={"Authorization": "Bearer cs_12_x"}
+        )
     assert (none.status_code, none.headers["www-authenticate"]) == (401, "Bearer")
     assert wrong.status_code == 401
     assert "unknown key" in wrong.json()["detail"]
-    assert seen == ["Bearer cs_12_x"]
+    assert keys == ["Bearer cs_12_x"]
+
+
+def test_a_front_without_room_is_told_at_once_with_its_own_time(samples):
+    page = (samples / "page_150dpi.jpg").read_bytes()
+    with (
+        front(503, b'{"error":"busy"}', {"Retry-After": "7"}) as (address, _),
+        running(address) as url,
+        httpx.Client(base_url=url) as client,
+    ):
+        client.post("/detect", content=page)  # connects
+        began = time.perf_counter()
+        answer = client.post("/detect", content=page)
+        assert time.perf_counter() - began < 0.1
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "7")
+    assert "busy" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("path", ["/v1/documents", "/detect"])
