@@ -7,7 +7,7 @@ from hashlib import sha256
 import pytest
 
 from gateway.log.entry import now
-from gateway.log.predictions import LogDown, Superseded, UnknownPage, WrongBoxes
+from gateway.log.predictions import LogDown, Superseded, UnknownPage, WrongBoxes, check_boxes
 
 SIZE = (400, 600)
 
@@ -125,10 +125,11 @@ def test_the_queue_goes_on_behind_pages_that_were_corrected_meanwhile(log_of, en
     assert rest == [(digest(b"a"), 3), (digest(b"a"), 4)]
 
 
-@pytest.mark.parametrize("after", ["", "x", "20260101T000000.0-ab-x", "1-2-3"])
-def test_a_cursor_that_is_none_is_refused(log_of, after):
-    with pytest.raises(ValueError, match="after"):
-        log_of().queue(after=after)
+def test_a_cursor_that_is_none_is_refused(log_of):
+    log = log_of()
+    for after in ("", "x", "20260101T000000.0-ab-x", "1-2-3"):
+        with pytest.raises(ValueError, match="after"):
+            log.queue(after=after)
 
 
 def test_corrections_stand_beside_the_answer(log_of, entry):
@@ -172,10 +173,11 @@ def test_of_two_at_the_same_moment_one_is_refused(log_of, open_log, entry):
     assert len(logs[0].find(digest(b"a"))["corrections"]) == 1
 
 
-@pytest.mark.parametrize(("content", "number"), [(b"b", 1), (b"a", 2)])
-def test_only_pages_that_were_answered_can_be_corrected(log_of, entry, content, number):
-    with pytest.raises(UnknownPage, match=f"page {number} of this file"):
-        log_of(entry(b"a")).correct(digest(content), number, SIZE, [], "ann")
+def test_only_pages_that_were_answered_can_be_corrected(log_of, entry):
+    log = log_of(entry(b"a"))
+    for content, number in ((b"b", 1), (b"a", 2)):
+        with pytest.raises(UnknownPage, match=f"page {number} of this file"):
+            log.correct(digest(content), number, SIZE, [], "ann")
 
 
 @pytest.mark.parametrize(
@@ -189,11 +191,16 @@ def test_only_pages_that_were_answered_can_be_corrected(log_of, entry, content, 
         ("stamp", [1, float("nan"), 3, 4], "nan"),
     ],
 )
-def test_boxes_that_cannot_be_are_refused(log_of, entry, name, box, reason):
-    log = log_of(entry(b"a"))
+def test_boxes_that_cannot_be_are_named(name, box, reason):
     boxes = [{"class": "stamp", "bbox": [0, 0, 400, 600]}, {"class": name, "bbox": box}]
     with pytest.raises(WrongBoxes, match=reason):
-        log.correct(digest(b"a"), 1, SIZE, boxes, "ann")
+        check_boxes(boxes, SIZE, ["signature", "stamp"])
+
+
+def test_a_correction_with_a_box_that_cannot_be_is_not_stored(log_of, entry):
+    log = log_of(entry(b"a"))
+    with pytest.raises(WrongBoxes):
+        log.correct(digest(b"a"), 1, SIZE, [{"class": "logo", "bbox": [1, 2, 3, 4]}], "ann")
     assert log.find(digest(b"a"))["corrections"] == []
 
 
