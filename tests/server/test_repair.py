@@ -207,6 +207,21 @@ def test_stopped_orphans_of_a_killed_server_are_ended_at_the_next_start(captcha_
         assert [each.name for each in orphans if each.state not in vitals.GONE] == []
 
 
+def test_a_step_that_hangs_is_replaced(captcha_repository, tmp_path):
+    """It neither died nor is stopped: it waits for as long as a file is there."""
+    repository, file = shutil.copytree(captcha_repository, tmp_path / "models"), tmp_path / "wait"
+    step = repository / "captcha_postprocess" / "1" / "model.py"
+    waits = f"import os, time\n        while os.path.exists({str(file)!r}): time.sleep(0.1)\n"
+    head, execute, body = step.read_text().partition("def execute(self, requests):\n")
+    step.write_text(f"{head}{execute}        {waits}{body}")
+    with Victim("--repository", str(repository)) as victim:
+        file.touch()
+        until(lambda: "captcha_reader: no answer for " in victim.log.read_text(), 60)
+        file.unlink()
+        until(lambda: "replaced after" in victim.log.read_text(), 60)
+        assert read(victim) == "265649"
+
+
 def test_a_replica_that_leaks_is_replaced(captcha_repository):
     """Its limit is below what it takes at rest, so that each leaks, until the server gives up."""
     with Victim(*("--repository", str(captcha_repository), "--replica-memory-mib", "1")) as victim:
