@@ -6,13 +6,16 @@ import json
 import sqlite3
 import tarfile
 import time
+from contextlib import closing
 
 import cv2
+import httpx
 import numpy as np
 import pytest
 
 from gateway.__main__ import open_log
 from gateway.settings import SettingsError, parse
+from tests.gateway.conftest import running
 from training.detector.labels import read_pages
 
 PAGE = "page_150dpi.jpg"
@@ -199,6 +202,13 @@ def test_while_the_log_is_locked_answers_come_as_before(gateway, log_folder, pag
         other.close()
     for content in contents:
         found(gateway, content)
+
+
+def test_a_gateway_that_is_stopped_writes_what_it_has_answered(server, tmp_path, page):
+    with running(server.grpc_url, "--data", str(tmp_path)) as url:
+        httpx.post(f"{url}/detect", content=page, timeout=30).raise_for_status()
+    with closing(sqlite3.connect(tmp_path / "predictions.sqlite")) as log:
+        assert log.execute("SELECT sha256 FROM predictions").fetchall() == [(digest(page),)]
 
 
 def options(tmp_path, *more):
