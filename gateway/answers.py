@@ -146,6 +146,100 @@ class Models(Answer):
     readers: list[Reader]
 
 
+class Zone(Answer):
+    """Where a form wants marks."""
+
+    name: str
+    page: int = Field(description="of the form")
+    class_: str = Field(alias="class", examples=["signature"])
+    count: int
+    required: bool
+
+
+class FormZone(Zone):
+    """A zone of a form."""
+
+    box: Box = Field(description="fractions of the form's page")
+
+
+class Form(Answer):
+    """A form that documents can be checked for."""
+
+    name: str
+    title: str
+    pages: int = Field(description="how many of its pages have zones")
+    zones: list[FormZone]
+
+
+class BrokenForm(Answer):
+    """A file that is no form."""
+
+    name: str
+    why: str
+
+
+class Forms(Answer):
+    """What `GET /v1/forms` answers."""
+
+    forms: list[Form]
+    broken: list[BrokenForm]
+
+
+class PlacedPage(Answer):
+    """Where a page of the form is in the document."""
+
+    page: int = Field(description="of the form")
+    document_page: int | None
+    matched: bool
+    turned: int = Field(description="degrees clockwise: 0, 90, 180 or 270")
+    agreement: float | None = Field(description="of its print with the blank page's, 1 is all")
+    why: str = Field(description="what is doubtful; empty if nothing is")
+
+
+class CountedDetection(Detection):
+    """A mark that is counted for a zone."""
+
+    inside: float = Field(description="share of it in the zone")
+    distance: float = Field(description="from the zone, as a share of the page's height")
+    doubts: list[str] = Field(description="why a person should look; empty if nobody need")
+
+
+class CheckedZone(Zone):
+    """What a zone shows."""
+
+    document_page: int | None
+    verdict: str = Field(description="complete, missing, review, or empty: nothing required")
+    why: str
+    polygon: list[tuple[float, float]] | None = Field(description="pixels of the document's page")
+    detections: list[CountedDetection]
+
+
+class FormCheck(Answer):
+    """What a document shows of a form."""
+
+    form: str
+    title: str
+    verdict: str = Field(examples=["complete", "missing", "review"])
+    why: str
+    pages: list[PlacedPage]
+    zones: list[CheckedZone]
+    extra_pages: list[int] = Field(description="pages of the document that are not the form's")
+
+
+class CheckedDocument(Document):
+    """What `POST /v1/check` answers."""
+
+    check: FormCheck
+
+
+class LearnedForm(Answer):
+    """What `POST /v1/forms/learn` answers."""
+
+    name: str
+    yaml: str
+    references: dict[str, str] = Field(description="PNG files of blank pages, base64, by name")
+
+
 class Health(Answer):
     """What `GET /healthz` and `GET /readyz` answer."""
 

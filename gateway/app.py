@@ -1,6 +1,7 @@
 """The FastAPI app of a gateway."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,6 +13,7 @@ from starlette.exceptions import HTTPException
 from countersign.errors import CountersignError
 from gateway import web
 from gateway.admission import Admission
+from gateway.forms import Forms
 from gateway.log import PredictionLog
 from gateway.log.predictions import READERS
 from gateway.metrics import Metrics
@@ -24,13 +26,20 @@ from gateway.problems import (
     answer_invalid,
     answer_problem,
 )
-from gateway.routes import detect, documents, health, models
+from gateway.routes import detect, documents, forms, health, models
 from gateway.routes import log as log_routes
 from gateway.settings import Settings
 from gateway.triton import Tritons
 from gateway.watch import Watch
 
-ROUTERS = (detect.router, documents.router, models.router, log_routes.router, health.router)
+ROUTERS = (
+    detect.router,
+    documents.router,
+    forms.router,
+    models.router,
+    log_routes.router,
+    health.router,
+)
 LOG_EXIT_S = 5  # that the log gets to write what waits, at exit
 
 
@@ -41,6 +50,7 @@ def create_app(settings: Settings, log: PredictionLog | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.tritons = Tritons(settings.tritons, settings.triton_ca)
         app.state.admission = Admission(settings.pages_at_once, settings.max_wait_s)
+        app.state.registrations = asyncio.Semaphore(os.cpu_count() or 1)
         app.state.ready_lock = asyncio.Lock()
         app.state.log_readers = CapacityLimiter(READERS)
         app.state.pdfs = PdfProcesses(settings.pdf_processes, settings.bounds, settings.max_wait_s)
@@ -59,6 +69,7 @@ def create_app(settings: Settings, log: PredictionLog | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.metrics = Metrics()
+    app.state.forms = Forms(settings.forms)
     app.state.log = log
     if log:
         app.state.metrics.registry.register(log)

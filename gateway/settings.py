@@ -99,6 +99,7 @@ class Settings(BaseModel):
     max_held_bytes: int = option(
         2**30, "most bytes of all uploads that are held at a time", ge=2**20, le=2**40
     )
+    forms: Path = option(Path("forms"), "folder of forms, NAME.yaml with their blank pages")
     at_once: int = option(
         0, "most pages under way at the servers; 0 for 16 a core of this machine", ge=0, le=4096
     )

@@ -46,6 +46,24 @@ async def upload_of(request: Request, limit: int) -> Upload:
     return Upload(data, parameters)
 
 
+async def files_of(
+    request: Request, limit: int, names: tuple[str, ...]
+) -> tuple[dict[str, str], list[tuple[str, bytes]]]:
+    """The parameters, and the files of a multipart form whose parts have one of `names`, in order.
+
+    Raises Problem 415 for what is no such form, 413 for one over `limit` bytes, 400 for a damaged.
+    """
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    if kind != b"multipart/form-data":
+        expected = (
+            f"content type: {kind.decode(errors='replace')[:80]!r}, limit multipart/form-data"
+        )
+        raise Problem(415, expected, "urn:countersign:no-form-data")
+    body = await body_of(request, limit, limit)
+    fields, files = sorted_parts(body, options.get(b"boundary", b""), names)
+    return {**request.query_params, **fields}, files
+
+
 async def body_of(request: Request, most: int, limit: int) -> bytes:
     """The whole body, of up to `most` bytes. Raises Problem 413, which names `limit`."""
     length = request.headers.get("content-length", "")
@@ -66,6 +84,16 @@ async def body_of(request: Request, most: int, limit: int) -> bytes:
 
 def parts(body: bytes, boundary: bytes) -> tuple[dict[str, str], bytes]:
     """A form's fields (RFC 7578), and its part `file`. Raises Problem 400."""
+    fields, files = sorted_parts(body, boundary, (FILE,))
+    if len(files) != 1:
+        raise bad_form(f"{len(files)} parts named file, limit 1")
+    return fields, files[0][1]
+
+
+def sorted_parts(
+    body: bytes, boundary: bytes, names: tuple[str, ...]
+) -> tuple[dict[str, str], list[tuple[str, bytes]]]:
+    """A form's fields, and its parts of these names, which are files. Raises Problem 400."""
     found: list[tuple[dict[bytes, bytes], list[memoryview]]] = []
     header: list[bytes] = [b"", b""]
     whole = memoryview(body)
@@ -108,22 +136,21 @@ def parts(body: bytes, boundary: bytes) -> tuple[dict[str, str], bytes]:
     if not ended:
         raise bad_form("cut short")
     fields: dict[str, str] = {}
-    files: list[bytes] = []
+    files: list[tuple[str, bytes]] = []
     for headers, pieces in found:
         _, options = parse_options_header(headers.get(b"content-disposition", b""))
         field_name = options.get(b"name", b"").decode(errors="replace")
         data = b"".join(pieces)
-        if field_name == FILE:
-            files.append(data)
+        if field_name in names:
+            files.append((field_name, data))
         elif b"filename" in options:
-            raise bad_form(f"a file in the part {field_name!r}, expected in the part {FILE!r}")
+            expected = " or ".join(map(repr, names))
+            raise bad_form(f"a file in the part {field_name!r}, expected in the part {expected}")
         elif len(data) > FIELD_MAX:
             raise bad_form(f"{field_name!r} has {len(data)} bytes, limit {FIELD_MAX}")
         else:
             fields[field_name] = data.decode(errors="replace")
-    if len(files) != 1:
-        raise bad_form(f"{len(files)} parts named file, limit 1")
-    return fields, files[0]
+    return fields, files
 
 
 def bad_form(what: str) -> Problem:

@@ -1,7 +1,8 @@
-"""The `countersign` command: `detect page.jpg scans/`, `read captcha.png`, `models`.
+"""The `countersign` command: `detect page.jpg scans/`, `read captcha.png`, `models`; of a gateway
+`check --form loan scans/`, `form learn`.
 
 Exit status 0, 1 if a file failed or was not read, or if no server answers, 2 for wrong arguments,
-130 after Ctrl-C, 141 if the reader of the output has gone.
+3 if a document is not complete, 130 after Ctrl-C, 141 if the reader of the output has gone.
 """
 
 import argparse
@@ -30,6 +31,8 @@ from countersign.documents import DPI, Pages
 from countersign.drivers import AsyncConnection, in_order_async, run_async
 from countersign.errors import CountersignError, Denied, Refused, Unavailable
 from countersign.files import Found, Pictures, Source, find
+from countersign.forms import check_documents, learn_form
+from countersign.gateway import gateway_address
 from countersign.messages import (
     DETECTOR,
     OPERATING_POINTS,
@@ -44,11 +47,13 @@ from countersign.output import (
     json_line,
     model_line,
     models_table,
+    print_error,
     printable,
     table_rows,
 )
 
 GONE = (Denied, Unavailable)  # what one page is answered then is the answer to all
+OF_GATEWAY = {"check": check_documents, "form": learn_form}
 PATIENCE_S = 0.5  # how long a server may be away before the command says so
 
 
@@ -71,6 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may be in another encoding
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
+        if arguments.command in OF_GATEWAY:
+            return of_gateway(arguments)
         command = prepared(arguments)
         return 2 if command is None else asyncio.run(interruptible(command))
     except KeyboardInterrupt:
@@ -99,6 +106,16 @@ def prepared(arguments: argparse.Namespace) -> Coroutine[Any, Any, int] | None:
         print_error(str(error))
         return None
     return ask(arguments, connection, found, pictures)
+
+
+def of_gateway(arguments: argparse.Namespace) -> int:
+    """Runs a command that asks the gateway, gives its exit status."""
+    try:
+        at = gateway_address(arguments.gateway, **shown(arguments))
+    except (OSError, ValueError) as error:
+        print_error(str(error))
+        return 2
+    return OF_GATEWAY[arguments.command](arguments, at)
 
 
 async def interruptible(command: Coroutine[Any, Any, int]) -> int:
@@ -244,14 +261,17 @@ def questions(asks: Sequence[Ask], arguments: argparse.Namespace) -> Batch[Ask, 
 
 def server(arguments: argparse.Namespace) -> Address:
     """The server that the command line describes; raises as `address` does."""
+    return address(arguments.url, arguments.protocol, **shown(arguments))
+
+
+def shown(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What `address` takes beside the URL; raises as it does."""
     tls = Tls(arguments.ca, arguments.cert, arguments.cert_key)
-    return address(
-        arguments.url,
-        arguments.protocol,
-        tls if arguments.tls or tls != Tls() else None,
-        dict(arguments.header),
-        None if arguments.key_file is None else key_in(arguments.key_file),
-    )
+    return {
+        "tls": tls if arguments.tls or tls != Tls() else None,
+        "headers": dict(arguments.header),
+        "key": None if arguments.key_file is None else key_in(arguments.key_file),
+    }
 
 
 def draw(asked: Ask, detections: Detections, picture: Path) -> bool:
@@ -304,11 +324,6 @@ def notices() -> Iterator[Waiting]:
         log.setLevel(level)
 
 
-def print_error(reason: str) -> None:
-    """One line on stderr, whatever a server or a file's name puts into it."""
-    print(f"countersign: {printable(reason)}", file=sys.stderr, flush=True)
-
-
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line, checked and in the client's terms; exits with 2 if it is wrong."""
     parser = build_parser()
@@ -324,9 +339,38 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Three commands with the server's options, and one or two of their own."""
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--json", action="store_true", help="JSON objects, one a line, not a table")
+    """The commands; those of one server share its options."""
+    reached = argparse.ArgumentParser(add_help=False)
+    reached.add_argument(
+        "--json", action="store_true", help="JSON objects, one a line, not a table"
+    )
+    way = reached.add_argument_group("connection")
+    way.add_argument(
+        "--timeout",
+        type=deadline,
+        default=TIMEOUT_S,
+        metavar="SECONDS",
+        help=f"for each answer, with new attempts until then; or none; {TIMEOUT_S:g} if left out",
+    )
+    way.add_argument(
+        "--key-file",
+        metavar="FILE",
+        help="holds the key; else $COUNTERSIGN_KEY, else the file $COUNTERSIGN_KEY_FILE",
+    )
+    way.add_argument(
+        "--header",
+        action="append",
+        type=pair,
+        default=[],
+        metavar="NAME=VALUE",
+        help="goes with each request, repeatable",
+    )
+    way.add_argument("--tls", action="store_true", help="encrypt, if the URL has no scheme")
+    way.add_argument("--ca", metavar="PEM", help="authority to trust, not the system's")
+    way.add_argument("--cert", metavar="PEM", help="client certificate")
+    way.add_argument("--cert-key", metavar="PEM", help="the certificate's key")
+
+    shared = argparse.ArgumentParser(add_help=False, parents=[reached])
     server = shared.add_argument_group("server")
     server.add_argument(
         "--url",
@@ -335,30 +379,13 @@ def build_parser() -> argparse.ArgumentParser:
         "else $COUNTERSIGN_URL, else this machine",
     )
     server.add_argument("--protocol", choices=["grpc", "http"], help="if the URL has no scheme")
-    server.add_argument(
-        "--timeout",
-        type=deadline,
-        default=TIMEOUT_S,
-        metavar="SECONDS",
-        help=f"for each answer, with new attempts until then; or none; {TIMEOUT_S:g} if left out",
+
+    gateway = argparse.ArgumentParser(add_help=False, parents=[reached])
+    gateway.add_argument(
+        "--gateway",
+        metavar="[SCHEME://]HOST[:PORT]",
+        help="scheme http or https; else $COUNTERSIGN_GATEWAY, else this machine, port 8080",
     )
-    server.add_argument(
-        "--key-file",
-        metavar="FILE",
-        help="holds the key; else $COUNTERSIGN_KEY, else the file $COUNTERSIGN_KEY_FILE",
-    )
-    server.add_argument(
-        "--header",
-        action="append",
-        type=pair,
-        default=[],
-        metavar="NAME=VALUE",
-        help="goes with each request, repeatable",
-    )
-    server.add_argument("--tls", action="store_true", help="encrypt, if the URL has no scheme")
-    server.add_argument("--ca", metavar="PEM", help="authority to trust, not the system's")
-    server.add_argument("--cert", metavar="PEM", help="client certificate")
-    server.add_argument("--cert-key", metavar="PEM", help="the certificate's key")
 
     images = argparse.ArgumentParser(add_help=False, parents=[shared])
     images.add_argument(
@@ -402,6 +429,22 @@ def build_parser() -> argparse.ArgumentParser:
         help="uncertain below it, 0 to 1; else the server's own threshold",
     )
     commands.add_parser("models", parents=[shared], help="what the server has")
+    check = commands.add_parser(
+        "check", parents=[gateway], help="are the right marks in the right places of a form?"
+    )
+    check.add_argument("--form", required=True, metavar="NAME", help="one of the gateway's forms")
+    check.add_argument("--pages", metavar="1-3,7", help="of each file; all if left out")
+    check.add_argument("--zones", action="store_true", help="show filled zones too")
+    check.add_argument("paths", nargs="+", metavar="PATH", help="image, PDF or folder")
+    forms = commands.add_parser("form", help="makes forms").add_subparsers(
+        dest="action", required=True, metavar="ACTION"
+    )
+    learn = forms.add_parser("learn", parents=[gateway], help="a form from a few good examples")
+    learn.add_argument("--name", required=True, help="of the form")
+    learn.add_argument("--out", type=Path, default=Path("forms"), metavar="FOLDER")
+    learn.add_argument("--blank", type=Path, metavar="FILE", help="the blank form, if there is one")
+    learn.add_argument("--force", action="store_true", help="replace a form of that name")
+    learn.add_argument("examples", nargs="+", metavar="FILE", help="complete documents, 3 or more")
     return parser
 
 

@@ -141,6 +141,11 @@ def _short(value: float) -> float:
     return float(str(np.float32(value)))
 
 
+def print_error(reason: str) -> None:
+    """One line on stderr, whatever a server or a file's name puts into it."""
+    print(f"countersign: {printable(reason)}", file=sys.stderr, flush=True)
+
+
 class Progress:
     """How many of the files are done, on stderr if that is a terminal and they are several."""
 

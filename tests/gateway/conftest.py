@@ -42,7 +42,8 @@ def log_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def gateway_url(server: Server, log_folder: Path) -> Iterator[str]:
     """A gateway with the settings of all tests here; add yours."""
     log = ["--data", str(log_folder / "data"), "--store", str(log_folder / "store")]
-    with running(server.grpc_url, *log, "--random-share", "1") as url:
+    forms = ["--forms", str(ROOT / "examples" / "forms")]
+    with running(server.grpc_url, *log, "--random-share", "1", *forms) as url:
         yield url
 
 
