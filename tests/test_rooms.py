@@ -28,7 +28,7 @@ ALL = {
 ROOMS = {
     "training": {"inprocess"},
     "export": {"training", "inprocess"},
-    "benchmarks": {"training", "export", "inprocess", "client", "server"},
+    "benchmarks": {"training", "export", "inprocess", "client", "server", "gateway"},
     "examples": {"client", "server"},
 }
 

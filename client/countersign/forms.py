@@ -21,7 +21,7 @@ MORE_TIME = 4  # times the time limit of a page that a document may take
 def check_documents(arguments: argparse.Namespace, at: Address) -> int:
     """Prints what each file shows of a form. Exit status 0 if all are complete, 3 if not all are,
     1 if one was not read."""
-    found = find(arguments.paths, None)
+    found = find(arguments.paths, None, pdf=True)
     reasons = [(name, "skipped, no image") for name in found.others]
     reasons += [(name, str(reason)) for name, reason in found.unread]
     for name, reason in reasons:
