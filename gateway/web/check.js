@@ -128,8 +128,11 @@ export class CheckPanel {
   }
 
   verdict(check) {
-    const strays = (check.pages ?? []).filter(({ matched }) => !matched);
-    const extra = check.extra_pages ?? [];
+    // what `why` has said already is not said again
+    const strays = check.pages.filter(
+      ({ matched, why }) => !matched && !(why && check.why.includes(why)),
+    );
+    const extra = check.extra_pages;
     return [
       element(
         "p",
@@ -142,7 +145,7 @@ export class CheckPanel {
       ),
       extra.length > 0 &&
         element("p", { class: "faint" }, `Not of this form: page ${extra.join(", ")}.`),
-      element("ul", { class: "zones-list" }, ...(check.zones ?? []).map((zone) => this.zone(zone))),
+      element("ul", { class: "zones-list" }, ...check.zones.map((zone) => this.zone(zone))),
     ];
   }
 

@@ -116,7 +116,7 @@ export class Log {
         element(
           "span",
           { class: "row-marks faint" },
-          `${marksIn(prediction)}, ${prediction.model?.name ?? ""} ${prediction.model?.version ?? ""}`,
+          `${marksIn(prediction)} · version ${prediction.model.version}`,
         ),
       ),
       prediction.check ? verdictChip(prediction.check.verdict) : null,
@@ -153,7 +153,7 @@ export class Log {
     byId("log").toggleAttribute("data-none", !prediction);
     if (!prediction) {
       byId("log-title").textContent = "";
-      this.stage.clear();
+      this.stage.clear("Drop a file, or paste its SHA-256, to see what was answered about it.");
       replace(byId("log-facts"), faint("Nothing found yet."));
       replace(this.boxes);
       replace(byId("log-corrections"));

@@ -61,15 +61,17 @@ export class Queue {
   }
 
   async load() {
+    const why = byId("why").value;
     byId("queue-foot").textContent = "Loading…";
     try {
-      const { pages, total, next } = await queue(byId("why").value || null, null);
+      const { pages, total, next } = await queue(why || null, null);
+      if (why !== byId("why").value) return; // another kind was chosen meanwhile
       Object.assign(this, { entries: pages, total, next });
     } catch (error) {
       this.entries = [];
       replace(this.list, element("li", {}, problemBox(problemFrom(error))));
       byId("queue-foot").textContent = "";
-      this.open(null);
+      this.open(null, "");
       return;
     }
     this.drawList();
@@ -144,15 +146,16 @@ export class Queue {
 
   // One page
 
-  open(entry) {
+  /** Shows a page; null for none, with words instead. */
+  open(entry, words = "Nothing to review.") {
     this.entry = entry;
     this.settle();
     for (const each of this.entries) each.row?.setAttribute("aria-current", String(each === entry));
     byId("queue").toggleAttribute("data-none", !entry);
     this.say("");
     if (!entry) {
-      this.stage.clear();
-      replace(this.boxes, element("p", { class: "faint" }, "Nothing to review."));
+      this.stage.clear(words);
+      replace(this.boxes, element("p", { class: "faint" }, words));
       return;
     }
     entry.review ??= new Review(entry, this.thresholds);
