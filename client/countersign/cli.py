@@ -1,5 +1,5 @@
 """The `countersign` command: `detect page.jpg scans/`, `read captcha.png`, `models`; of a gateway
-`check --form loan scans/`, `form learn`.
+`check --form loan scans/`, `form learn`, `log find`, `log export`.
 
 Exit status 0, 1 if a file failed or was not read, or if no server answers, 2 for wrong arguments,
 3 if a document is not complete, 130 after Ctrl-C, 141 if the reader of the output has gone.
@@ -33,6 +33,7 @@ from countersign.errors import CountersignError, Denied, Refused, Unavailable
 from countersign.files import Found, Pictures, Source, find
 from countersign.forms import check_documents, learn_form
 from countersign.gateway import gateway_address
+from countersign.log import ask_log
 from countersign.messages import (
     DETECTOR,
     OPERATING_POINTS,
@@ -53,7 +54,7 @@ from countersign.output import (
 )
 
 GONE = (Denied, Unavailable)  # what one page is answered then is the answer to all
-OF_GATEWAY = {"check": check_documents, "form": learn_form}
+OF_GATEWAY = {"check": check_documents, "form": learn_form, "log": ask_log}
 PATIENCE_S = 0.5  # how long a server may be away before the command says so
 
 
@@ -445,6 +446,13 @@ def build_parser() -> argparse.ArgumentParser:
     learn.add_argument("--blank", type=Path, metavar="FILE", help="the blank form, if there is one")
     learn.add_argument("--force", action="store_true", help="replace a form of that name")
     learn.add_argument("examples", nargs="+", metavar="FILE", help="complete documents, 3 or more")
+    log = commands.add_parser("log", help="what was answered before").add_subparsers(
+        dest="action", required=True, metavar="ACTION"
+    )
+    find_ = log.add_parser("find", parents=[gateway], help="all answers about files")
+    find_.add_argument("files", nargs="+", metavar="FILE", help="found by its content; - is stdin")
+    export = log.add_parser("export", parents=[gateway], help="corrected pages, to train on")
+    export.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="a new one")
     return parser
 
 

@@ -5,13 +5,13 @@ import json
 import os
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from countersign.address import Address, Tls, address
 from countersign.errors import CountersignError, DeadlineExceeded, Denied, Unavailable, meant
-from countersign.over_http import retry_after_s, ssl_context
 from countersign.retries import Attempts
 
 GATEWAY = "COUNTERSIGN_GATEWAY"
@@ -63,19 +63,40 @@ def ask_gateway(
     attempts = Attempts(timeout_s)
     while True:
         try:
-            return _once(at, method, target, body, headers, attempts.left_s())
+            with answered(at, method, target, body, headers, attempts.left_s()) as content:
+                return content.read()
         except CountersignError as error:
             time.sleep(attempts.pause_s(error))
 
 
-def _once(
+class Body:
+    """The body of a successful answer, to be read once. Raises CountersignError."""
+
+    def __init__(self, response: http.client.HTTPResponse, netloc: str) -> None:
+        self._response, self._netloc = response, netloc
+
+    def read(self, size: int | None = None) -> bytes:
+        """So many bytes, fewer at the end; all that is left if `size` is left out."""
+        with _meaning(self._netloc):
+            return self._response.read(size)
+
+
+@contextmanager
+def answered(
     at: Address,
     method: str,
     target: str,
     body: bytes,
     headers: Mapping[str, str],
     timeout_s: float | None,
-) -> bytes:
+) -> Iterator[Body]:
+    """A successful answer, while it lasts; `timeout_s` is for each part of it.
+
+    Raises CountersignError with the detail of the problem that the gateway answered.
+    """
+    # slow: it takes tritonclient along
+    from countersign.over_http import retry_after_s, ssl_context
+
     host, port = at.endpoint
     if at.tls is None:
         connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
@@ -88,21 +109,29 @@ def _once(
             context=context if isinstance(context, ssl.SSLContext) else None,
         )
     try:
-        connection.request(method, target, body or None, dict(headers))
-        response = connection.getresponse()
-        content = response.read()
-    except TimeoutError as error:
-        raise DeadlineExceeded(f"{at.netloc}: no answer") from error
-    except ssl.SSLError as error:
-        raise Denied(f"{at.netloc}: {error.reason or error}") from error
-    except (OSError, http.client.HTTPException) as error:
-        raise Unavailable(f"{at.netloc}: {error or type(error).__name__}") from error
+        with _meaning(at.netloc):
+            connection.request(method, target, body or None, dict(headers))
+            response = connection.getresponse()
+            refused = response.read() if response.status >= 300 else b""
+        if response.status >= 300:
+            told = {"Retry-After": response.headers.get("Retry-After", "")}
+            raise meant(response.status, _reason(refused), at.netloc, retry_after_s(told))
+        yield Body(response, at.netloc)
     finally:
         connection.close()
-    if response.status >= 300:
-        told = {"Retry-After": response.headers.get("Retry-After", "")}
-        raise meant(response.status, _reason(content), at.netloc, retry_after_s(told))
-    return content
+
+
+@contextmanager
+def _meaning(netloc: str) -> Iterator[None]:
+    """What an error of the connection means, as a CountersignError."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise DeadlineExceeded(f"{netloc}: no answer") from error
+    except ssl.SSLError as error:
+        raise Denied(f"{netloc}: {error.reason or error}") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise Unavailable(f"{netloc}: {error or type(error).__name__}") from error
 
 
 def _reason(content: bytes) -> str:

@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 import pytest
 
+from countersign.cli import main
 from gateway.__main__ import open_log
 from gateway.settings import SettingsError, parse
 from tests.gateway.conftest import running
@@ -175,6 +176,68 @@ def test_another_sites_form_cannot_correct(gateway, page, answered):
 def test_a_picture_that_is_not_stored_says_so(gateway):
     answer = gateway.get(f"/v1/pages/{'0' * 64}/1")
     assert (answer.status_code, answer.json()["detail"]) == (404, "sha256: this file is not stored")
+
+
+def run(*arguments):
+    return main([str(argument) for argument in arguments])
+
+
+def test_the_command_line_finds_a_file_and_its_corrections(
+    gateway, gateway_url, page, answered, tmp_path, capsys
+):
+    file = tmp_path / "anything.jpg"
+    content = another(page, "cli")
+    file.write_bytes(content)
+    gateway.post("/v1/documents", content=content).raise_for_status()
+    (prediction,) = found(gateway, content)["predictions"]
+    box = {"class": "stamp", "bbox": [1, 2, 30, 40]}
+    gateway.post(
+        "/v1/corrections",
+        json={
+            "sha256": digest(content), "page": 1, "width": 100, "height": 100, "detections": [box],
+        },
+    ).raise_for_status()  # fmt: skip
+    assert run("log", "find", "--gateway", gateway_url, file) == 0
+    first, *marks, correction, corrected = capsys.readouterr().out.splitlines()
+    model = f"document_detector {answered['model']['version']}"
+    assert first == f"{file}  {prediction['time']}  {model}  accept  anyone"
+    assert len(marks) == len(answered["pages"][0]["detections"])
+    best = answered["pages"][0]["detections"][0]
+    assert marks[0].split()[2:4] == [best["class"], f"{best['confidence']:.3f}"]
+    assert "page 1 corrected by anyone, version 1" in correction
+    assert corrected.split() == ["page", "1", "stamp", "1.0", "2.0", "30.0", "40.0"]
+    assert run("log", "find", "--json", "--gateway", gateway_url, file) == 0
+    line = json.loads(capsys.readouterr().out)
+    assert (line["file"], line["predictions"]) == (str(file), [prediction])
+
+
+def test_the_command_line_says_what_it_does_not_find(gateway_url, tmp_path, capsys):
+    (tmp_path / "never").write_text("sent")
+    files = [tmp_path / "never", tmp_path / "nowhere"]
+    assert run("log", "find", "--gateway", gateway_url, *files) == 1
+    never, nowhere = capsys.readouterr().err.splitlines()
+    assert never.endswith("never: sha256: the log has no answer about this file")
+    assert nowhere.endswith("nowhere: No such file or directory")
+
+
+def test_the_command_line_exports_what_a_training_takes(
+    gateway, gateway_url, page, answered, tmp_path, capsys
+):
+    content = another(page, "export")
+    gateway.post("/v1/documents", content=content).raise_for_status()
+    found(gateway, content)
+    size = {"width": answered["pages"][0]["width"], "height": answered["pages"][0]["height"]}
+    correction = {"sha256": digest(content), "page": 1, **size, "detections": []}
+    gateway.post("/v1/corrections", json=correction).raise_for_status()
+    out = tmp_path / "new" / "corrected"
+    assert run("log", "export", "--gateway", gateway_url, "--out", out) == 0
+    assert f"{out}: " in capsys.readouterr().err
+    names = {page.path.name for page in read_pages(out / "yolo")}
+    assert f"{digest(content)}.rf.1.jpg" in names
+    assert {page.path.name for page in read_pages(out / "coco")} == names
+    assert run("log", "export", "--gateway", gateway_url, "--out", out) == 1
+    assert "is there already" in capsys.readouterr().err
+    assert [path.name for path in out.parent.iterdir()] == ["corrected"]
 
 
 def test_metrics_tell_of_the_log(gateway, page, answered):
