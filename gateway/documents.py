@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -62,11 +63,12 @@ async def answer_document(
     At most `document_pages_at_once` are in work, so that memory is that of these pages.
     """
     numbers = iter(asked.numbers(document.page_count))
+    late_at = time.monotonic() + state.settings.document_timeout_s
     work: set[asyncio.Task[PageAnswer]] = set()
 
     def begin() -> None:
         if (number := next(numbers, None)) is not None:
-            work.add(asyncio.create_task(answer_page(document, number, asked, state, key)))
+            work.add(asyncio.create_task(answer_page(document, number, asked, state, key, late_at)))
 
     try:
         for _ in range(state.settings.document_pages_at_once):
@@ -84,10 +86,22 @@ async def answer_document(
 
 
 async def answer_page(
-    document: Document, number: int, asked: Asked, state: State, key: str | None
+    document: Document,
+    number: int,
+    asked: Asked,
+    state: State,
+    key: str | None,
+    late_at: float = math.inf,
 ) -> PageAnswer:
-    """A page's marks, or its error."""
+    """A page's marks, or its error; that alone after `late_at`, on the clock of time.monotonic."""
     try:
+        if time.monotonic() > late_at:
+            limit_s = state.settings.document_timeout_s
+            raise Problem(
+                504,
+                f"page {number}: not looked at, the document took more than {limit_s:g} s",
+                "urn:countersign:late",
+            )
         answer = await look_at(document, number, asked, state, key, patient=True)
     except CountersignError as error:
         answer = PageAnswer(number, {"page": number, "error": problem_of(error).members})

@@ -128,6 +128,9 @@ class Settings(BaseModel):
         RANDOM_SHARE, "of all pages that go into the review queue at random", ge=0, le=1
     )
     timeout_s: float = option(30, "seconds that a page may take", gt=0, le=3600)
+    document_timeout_s: float = option(
+        900, "seconds that a document may take, after which its other pages are given up", gt=0
+    )
     exit_timeout_s: int = option(
         30, "seconds that requests under way get to end at exit", ge=0, le=3600
     )

@@ -24,6 +24,10 @@ class Watch:
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
+        if from_elsewhere(scope):
+            refusal = Problem(403, "sec-fetch-site: cross-site, a page of another site may not ask")
+            await refusal.response()(scope, receive, send)
+            return
         status = 499  # of a client that went away before it was answered
         held = 0
 
@@ -60,3 +64,11 @@ class Watch:
             route = getattr(scope.get("route"), "path", "other")
             self._metrics.requests.labels(route, str(status)).inc()
             self._metrics.seconds.labels(route).observe(time.perf_counter() - began)
+
+
+def from_elsewhere(scope: Scope) -> bool:
+    """Whether a browser sends this for a page of another site, which no person asked for.
+
+    Such a page cannot read the answer, but could fill the log and store corrections.
+    """
+    return scope["method"] != "GET" and (b"sec-fetch-site", b"cross-site") in scope["headers"]

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import orjson
+from anyio import fail_after
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -56,23 +57,25 @@ async def documents(request: Request) -> Response:
         stack.push_async_callback(pages.aclose)
         stack.callback(record.put)
         if NDJSON in request.headers.get("accept", ""):
-            return Lines(ndjson(head, pages, record), stack.pop_all())
+            limit_s = state.settings.document_timeout_s + state.settings.timeout_s
+            return Lines(ndjson(head, pages, record), stack.pop_all(), limit_s)
         async for answer in pages:
             record.pages.append(answer.body)
         return Response(orjson.dumps(record.document), media_type="application/json")
 
 
 class Lines(StreamingResponse):
-    """NDJSON; `stack` ends with it, whether or not it was sent."""
+    """NDJSON; `stack` ends with it, whether or not it was sent, after `limit_s` at the latest."""
 
-    def __init__(self, lines: AsyncIterator[bytes], stack: AsyncExitStack) -> None:
+    def __init__(self, lines: AsyncIterator[bytes], stack: AsyncExitStack, limit_s: float) -> None:
         super().__init__(lines, media_type=NDJSON)
-        self._stack = stack
+        self._stack, self._limit_s = stack, limit_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends it."""
         async with self._stack:
-            await super().__call__(scope, receive, send)
+            with fail_after(self._limit_s):  # who does not read holds a process of PDFs
+                await super().__call__(scope, receive, send)
 
 
 async def ndjson(

@@ -5,6 +5,7 @@ import io
 import json
 import time
 
+import httpx
 import numpy as np
 import pytest
 import tifffile
@@ -12,6 +13,7 @@ from PIL import Image
 
 from countersign import Client
 from tests import pdfs
+from tests.gateway.conftest import running
 
 NDJSON = {"Accept": "application/x-ndjson"}
 
@@ -114,6 +116,19 @@ def test_pages_come_as_they_get_ready(gateway, page, size):
     assert [each["page"] for each in pages if "error" in each] == [3]
     marks = sum(len(each.get("detections", ())) for each in pages)
     assert done == {"done": True, "pages": 3, "errors": 1, "detections": marks}
+
+
+def test_a_document_that_takes_too_long_is_given_up(server):
+    with (
+        running(server.grpc_url, "--document-timeout-s", "0.3") as url,
+        httpx.Client(base_url=url, timeout=30) as client,
+    ):
+        pages = client.post("/v1/documents", content=pdfs.blank(200)).json()["pages"]
+    assert [page["page"] for page in pages] == list(range(1, 201))
+    late = [page["error"] for page in pages if "error" in page]
+    assert 0 < len(late) < 200
+    assert {error["status"] for error in late} == {504}
+    assert "the document took more than 0.3 s" in late[0]["detail"]
 
 
 def test_the_first_line_does_not_wait_for_the_pages(gateway):

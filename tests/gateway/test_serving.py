@@ -46,6 +46,14 @@ def test_health_is_told(gateway):
     assert (ready.status_code, ready.json()) == (200, {"status": "ready"})
 
 
+def test_a_page_of_another_site_may_not_ask(gateway):
+    """Browsers say so themselves (W3C Fetch Metadata); curl and the gateway's own page do not."""
+    page = pdfs.blank()
+    for site, status in (("cross-site", 403), ("same-origin", 200), ("none", 200)):
+        answer = gateway.post("/v1/documents", content=page, headers={"Sec-Fetch-Site": site})
+        assert answer.status_code == status
+
+
 def test_metrics_count_requests_and_pages(gateway, samples):
     def count(name: str) -> float:
         lines = gateway.get("/metrics").text.splitlines()
