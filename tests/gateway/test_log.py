@@ -7,19 +7,23 @@ import sqlite3
 import tarfile
 import time
 from contextlib import closing
+from pathlib import Path
 
 import cv2
 import httpx
 import numpy as np
 import pytest
+import tifffile
 
 from countersign.cli import main
 from gateway.__main__ import open_log
 from gateway.settings import SettingsError, parse
+from tests import pdfs
 from tests.gateway.conftest import running
 from training.detector.labels import read_pages
 
 PAGE = "page_150dpi.jpg"
+FORMS = Path(__file__).resolve().parents[2] / "examples" / "forms"
 
 
 def digest(content):
@@ -146,6 +150,65 @@ def test_a_page_is_looked_at_corrected_and_exported(gateway, page, answered, tmp
         assert labelled.path.read_bytes() == page
         np.testing.assert_allclose(labelled.xyxy, [[10, 20, 110, 220]], atol=0.01)
         assert labelled.class_ids.tolist() == [1]
+
+
+def two_pages(kind, page, samples):
+    """A PDF of a scan and of a page that is drawn, or a TIFF."""
+    height, width = cv2.imdecode(np.frombuffer(page, np.uint8), 1).shape[:2]
+    if kind == "pdf":
+        pdf = pdfs.Pdf()
+        points = (width * 0.48, height * 0.48)
+        matrix = b"%g 0 0 %g 0 0" % points
+        pdf.scan(page, (width, height), matrix, size=points)
+        pdf.scan(page, (width, height), matrix, more=b"0 0 9 9 re f", size=points)
+        return pdf.bytes()
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        for name in (PAGE, "page_grey.png"):
+            grey = cv2.imread(str(samples / name), cv2.IMREAD_GRAYSCALE)
+            writer.write(grey, photometric="minisblack", compression="zlib")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["pdf", "tiff"])
+def test_pages_of_documents_are_shown_and_exported_in_the_frame_of_their_boxes(
+    gateway, page, samples, tmp_path, kind
+):
+    content = two_pages(kind, page, samples)
+    answer = gateway.post("/v1/documents", content=content).raise_for_status().json()
+    found(gateway, content)
+    for seen in answer["pages"]:
+        boxes = [{name: mark[name] for name in ("class", "bbox")} for mark in seen["detections"]]
+        assert boxes
+        size = {"width": seen["width"], "height": seen["height"]}
+        correction = {"sha256": digest(content), "page": seen["page"], **size, "detections": boxes}
+        gateway.post("/v1/corrections", json=correction).raise_for_status()
+    with tarfile.open(fileobj=io.BytesIO(gateway.get("/v1/export").content)) as tar:
+        tar.extractall(tmp_path, filter="data")
+    exported = {each.path.stem: each for each in read_pages(tmp_path / "coco")}
+    for seen in answer["pages"]:
+        labelled = exported[f"{digest(content)}.rf.{seen['page']}"]
+        picture = gateway.get(f"/v1/pages/{digest(content)}/{seen['page']}").content
+        shown = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_GRAYSCALE)
+        height, width = shown.shape
+        assert width / height == pytest.approx(seen["width"] / seen["height"], rel=0.003)
+        file = cv2.imread(str(labelled.path), cv2.IMREAD_GRAYSCALE)
+        file = cv2.resize(file, (width, height), interpolation=cv2.INTER_AREA)
+        turned = cv2.rotate(file, cv2.ROTATE_180)
+        assert 2 * cv2.absdiff(file, shown).mean() < cv2.absdiff(turned, shown).mean()
+        shares = labelled.xyxy / np.array(labelled.size * 2)
+        expected = np.array([mark["bbox"] for mark in seen["detections"]])
+        expected /= np.array([seen["width"], seen["height"]] * 2)
+        np.testing.assert_allclose(shares, expected, atol=1e-4)
+
+
+def test_a_check_is_logged_with_its_outcome(gateway):
+    content = another((FORMS / "filled" / "complete.jpg").read_bytes(), "log")
+    answer = gateway.post("/v1/check", params={"form": "loan"}, content=content).json()
+    (prediction,) = found(gateway, content)["predictions"]
+    assert prediction["check"] == answer["check"]
+    assert prediction["check"]["verdict"] == "complete"
+    assert prediction["operating_point"] == "review"
 
 
 @pytest.mark.parametrize(
