@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from countersign.documents import Document, kind_of, open_document
-from countersign.errors import CountersignError, Refused, Unavailable
+from countersign.errors import CountersignError, Denied, Refused, Unavailable
 from countersign.messages import DETECTOR, Detections, Model, to_detections
 from countersign.pages import Page
 from countersign.retries import Attempts
@@ -58,7 +58,8 @@ async def opened(data: bytes, asked: Asked, state: State) -> AsyncIterator[Docum
 async def answer_document(
     document: Document, asked: Asked, state: State, key: str | None = None
 ) -> AsyncGenerator[PageAnswer, None]:
-    """The pages that are asked for, as they get ready; a page that fails is an error alone.
+    """The pages that are asked for, as they get ready; a page that fails is an error alone. Raises
+    Denied if the servers do not let the caller ask.
 
     At most `document_pages_at_once` are in work, so that memory is that of these pages.
     """
@@ -103,6 +104,8 @@ async def answer_page(
                 "urn:countersign:late",
             )
         answer = await look_at(document, number, asked, state, key, patient=True)
+    except Denied:
+        raise  # of all pages
     except CountersignError as error:
         answer = PageAnswer(number, {"page": number, "error": problem_of(error).members})
     except Problem as problem:

@@ -22,6 +22,7 @@ from countersign.errors import (
 from countersign.pages import Encrypted, OtherKind, TooLarge
 
 CONTENT_TYPE = "application/problem+json"
+MAY_NOT = " may not "  # the front's words for a key that it knows
 RETRY_S = 1  # when nothing better is known
 
 
@@ -95,7 +96,8 @@ def problem_of(error: CountersignError) -> Problem:
     if isinstance(error, Refused):
         return refused(reason)
     if isinstance(error, Denied):
-        return Problem(401, reason, "urn:countersign:denied")
+        status = 403 if MAY_NOT in reason else 401
+        return Problem(status, reason, "urn:countersign:denied")
     if isinstance(error, (Unavailable, Closed)):
         wait_s = getattr(error, "retry_after_s", 0)
         return Problem(

@@ -13,11 +13,13 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from countersign.documents import picture_of
+from countersign.errors import CountersignError
 from gateway import answers
 from gateway.asked import DPI, asked, bad, whole
-from gateway.callers import caller_of, known_caller
+from gateway.callers import known_caller
 from gateway.descriptions import DETECTOR, DOCUMENT, takes_file
 from gateway.documents import PageAnswer, answer_document, head_of, opened, sha256
+from gateway.problems import problem_of
 from gateway.records import Record
 from gateway.uploads import upload_of
 
@@ -41,7 +43,7 @@ async def documents(request: Request) -> Response:
     `pages`, a line a page, a last one with `"done": true` and counts.
     """
     state = request.app.state
-    caller = caller_of(request)
+    caller = await known_caller(request)
     state.admission.check()
     upload = await upload_of(request, state.settings.max_document_bytes)
     wanted = asked(upload.parameters)
@@ -83,9 +85,13 @@ async def ndjson(
 ) -> AsyncIterator[bytes]:
     """The head, a line a page, and what came to be."""
     yield orjson.dumps(head) + b"\n"
-    async for answer in pages:
-        record.pages.append(answer.body)
-        yield orjson.dumps(answer.body) + b"\n"
+    try:
+        async for answer in pages:
+            record.pages.append(answer.body)
+            yield orjson.dumps(answer.body) + b"\n"
+    except CountersignError as error:
+        yield orjson.dumps({"error": problem_of(error).members}) + b"\n"
+        return
     yield orjson.dumps({"done": True, **record.counts}) + b"\n"
 
 

@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from countersign.messages import READER, to_reading
 from gateway import answers
-from gateway.callers import caller_of
+from gateway.callers import caller_of, known_caller
 from gateway.descriptions import MODELS, READING, examples, takes_file
 from gateway.documents import sha256
 from gateway.log import Entry
@@ -28,7 +28,7 @@ router = APIRouter(tags=["models"])
 )
 async def models(request: Request) -> Any:
     """Detectors and readers with version and operating points."""
-    caller = caller_of(request)
+    caller = await known_caller(request)
     detectors: list[dict[str, Any]] = []
     readers: list[dict[str, Any]] = []
     for model in await request.app.state.tritons.models(caller.key):

@@ -175,6 +175,9 @@ def test_a_caller_who_leaves_in_the_middle_leaves_nothing_behind(gateway, gatewa
     assert gateway.post("/v1/documents", content=pdfs.blank()).status_code == 200
 
 
+KEY = "Bearer cs_12_x"
+
+
 @contextmanager
 def front(status: int, body: bytes, headers: dict[str, str]) -> Iterator[tuple[str, list]]:
     """The address of a front that answers so, over HTTP, and the keys that it was shown."""
@@ -184,13 +187,15 @@ def front(status: int, body: bytes, headers: dict[str, str]) -> Iterator[tuple[s
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
             keys.append(self.headers["Authorization"])
             self.send_response(status)
             for name, value in {"Content-Length": str(len(body)), **headers}.items():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)
+
+        do_GET = do_POST  # noqa: N815
 
         def log_message(self, *_: object) -> None:
             pass
@@ -211,13 +216,30 @@ def test_a_key_is_passed_on_and_the_front_decides():
         httpx.Client(base_url=url) as client,
     ):
         none = client.post("/detect", content=pdfs.blank())
-        wrong = client.post(
-            "/detect", content=pdfs.blank(), headers={"Authorization": "Bearer cs_12_x"}
-        )
+        wrong = [
+            client.request(method, path, content=pdfs.blank(), headers={"Authorization": KEY})
+            for method, path in (
+                ("POST", "/detect"),
+                ("POST", "/v1/documents"),
+                ("GET", "/v1/models"),
+            )
+        ]
     assert (none.status_code, none.headers["www-authenticate"]) == (401, "Bearer")
-    assert wrong.status_code == 401
-    assert "unknown key" in wrong.json()["detail"]
-    assert keys == ["Bearer cs_12_x"]
+    for answer in wrong:
+        assert answer.status_code == 401
+        assert "unknown key" in answer.json()["detail"]
+    assert keys == [KEY] * 3
+
+
+def test_a_key_that_may_not_is_refused_once_and_not_for_each_page(samples):
+    refusal = b'{"error":"key audit may not detect"}'
+    with (
+        front(403, refusal, {}) as (address, _),
+        running(address) as url,
+        httpx.Client(base_url=url) as client,
+    ):
+        answer = client.post("/detect", content=(samples / "page_150dpi.jpg").read_bytes())
+    assert (answer.status_code, answer.json()["status"]) == (403, 403)
 
 
 def test_a_front_without_room_is_told_at_once_with_its_own_time(samples):
