@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import httpx
@@ -178,19 +179,31 @@ def test_a_caller_who_leaves_in_the_middle_leaves_nothing_behind(gateway, gatewa
 KEY = "Bearer cs_12_x"
 
 
-@contextmanager
-def front(status: int, body: bytes, headers: dict[str, str]) -> Iterator[tuple[str, list]]:
-    """The address of a front that answers so, over HTTP, and the keys that it was shown."""
-    keys: list[str | None] = []
+@dataclass
+class Front:
+    """A front that answers all alike, over HTTP, as a test says; the gateway before it."""
 
-    class Front(http.server.BaseHTTPRequestHandler):
+    status: int = 200
+    error: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    keys: list[str | None] = field(default_factory=list)  # that it was shown
+    client: httpx.Client = field(init=False)
+
+
+@pytest.fixture(scope="module")
+def front() -> Iterator[Front]:
+    """With a gateway that was told of keys."""
+    told = Front()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            keys.append(self.headers["Authorization"])
-            self.send_response(status)
-            for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            told.keys.append(self.headers["Authorization"])
+            body = json.dumps({"error": told.error}).encode()
+            self.send_response(told.status)
+            for name, value in {"Content-Length": str(len(body)), **told.headers}.items():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)
@@ -200,59 +213,43 @@ def front(status: int, body: bytes, headers: dict[str, str]) -> Iterator[tuple[s
         def log_message(self, *_: object) -> None:
             pass
 
-    listener = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Front)
+    listener = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=listener.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{listener.server_address[1]}", keys
-    finally:
-        listener.shutdown()
+    address = f"http://127.0.0.1:{listener.server_address[1]}"
+    with running(address, "--keyed") as url, httpx.Client(base_url=url) as client:
+        told.client = client
+        yield told
+    listener.shutdown()
 
 
-def test_a_key_is_passed_on_and_the_front_decides():
-    refusal = b'{"error":"authorization: unknown key"}'
-    with (
-        front(401, refusal, {}) as (address, keys),
-        running(address, "--keyed") as url,
-        httpx.Client(base_url=url) as client,
-    ):
-        none = client.post("/detect", content=pdfs.blank())
-        wrong = [
-            client.request(method, path, content=pdfs.blank(), headers={"Authorization": KEY})
-            for method, path in (
-                ("POST", "/detect"),
-                ("POST", "/v1/documents"),
-                ("GET", "/v1/models"),
-            )
-        ]
+def test_a_key_is_passed_on_and_the_front_decides(front):
+    front.status, front.error, front.headers = 401, "authorization: unknown key", {}
+    front.keys.clear()
+    none = front.client.post("/detect", content=pdfs.blank())
     assert (none.status_code, none.headers["www-authenticate"]) == (401, "Bearer")
-    for answer in wrong:
+    assert front.keys == []
+    shown = {"Authorization": KEY}
+    for method, path in (("POST", "/detect"), ("POST", "/v1/documents"), ("GET", "/v1/models")):
+        answer = front.client.request(method, path, content=pdfs.blank(), headers=shown)
         assert answer.status_code == 401
         assert "unknown key" in answer.json()["detail"]
-    assert keys == [KEY] * 3
+    assert front.keys == [KEY] * 3
 
 
-def test_a_key_that_may_not_is_refused_once_and_not_for_each_page(samples):
-    refusal = b'{"error":"key audit may not detect"}'
-    with (
-        front(403, refusal, {}) as (address, _),
-        running(address) as url,
-        httpx.Client(base_url=url) as client,
-    ):
-        answer = client.post("/detect", content=(samples / "page_150dpi.jpg").read_bytes())
+def test_a_key_that_may_not_is_told_so(front):
+    front.status, front.error, front.headers = 403, "key audit may not detect", {}
+    answer = front.client.post("/detect", content=pdfs.blank(), headers={"Authorization": KEY})
     assert (answer.status_code, answer.json()["status"]) == (403, 403)
 
 
-def test_a_front_without_room_is_told_at_once_with_its_own_time(samples):
+def test_a_front_without_room_is_told_at_once_with_its_own_time(front, samples):
+    front.status, front.error, front.headers = 503, "busy", {"Retry-After": "7"}
     page = (samples / "page_150dpi.jpg").read_bytes()
-    with (
-        front(503, b'{"error":"busy"}', {"Retry-After": "7"}) as (address, _),
-        running(address) as url,
-        httpx.Client(base_url=url) as client,
-    ):
-        client.post("/detect", content=page)  # connects
-        began = time.perf_counter()
-        answer = client.post("/detect", content=page)
-        assert time.perf_counter() - began < 0.1
+    shown = {"Authorization": KEY}
+    front.client.post("/detect", content=page, headers=shown)  # connects
+    began = time.perf_counter()
+    answer = front.client.post("/detect", content=page, headers=shown)
+    assert time.perf_counter() - began < 0.1
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "7")
     assert "busy" in answer.json()["detail"]
 
