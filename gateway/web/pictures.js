@@ -2,7 +2,7 @@
 
 import { renderedPage, storedPage } from "./api.js";
 
-const BROWSER_READS = new Set(["image/jpeg", "image/png", "image/webp", "image/bmp"]);
+const BROWSER_READS = new Set(["image/jpeg", "image/png", "image/bmp"]); // not WebP: EXIF is ignored
 const WIDE_KEPT = 6; // pictures of whole pages that are kept
 const THUMBNAIL_PX = 176; // on the longer side
 const THUMBNAIL_DPI = 18; // the least that the gateway draws at: an A4 page is 210 px high
@@ -62,7 +62,7 @@ async function thumbnailBitmap(file, page, signal) {
   return createImageBitmap(blob, resize);
 }
 
-/** Draws the page's thumbnail into `canvas`, when its turn comes. Throws when aborted or refused. */
+/** Draws a page's thumbnail into `canvas` when its turn comes. Throws when aborted or refused. */
 export const drawThumbnail = (canvas, file, page, signal) =>
   thumbnails(async () => {
     const bitmap = await thumbnailBitmap(file, page, signal);

@@ -50,7 +50,7 @@ export class Queue {
     byId("queue-next").addEventListener("click", () => this.step(1));
     for (const button of document.querySelectorAll("[data-act]"))
       button.addEventListener("click", (event) => {
-        if (event.detail > 0) this.view.focus({ preventScroll: true }); // a mouse: keys go to the page
+        if (event.detail > 0) this.view.focus({ preventScroll: true }); // a mouse
         this[button.dataset.act]();
       });
   }

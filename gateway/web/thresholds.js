@@ -80,7 +80,7 @@ export const boxesOf = (detections) =>
     .sort((one, other) => other.score - one.score)
     .map((box, id) => ({ id, ...box }));
 
-/** How many boxes of a page each class shows, [[class, count], …], and how many are below the sliders. */
+/** How many boxes each class shows, [[class, count], …], and how many are below the sliders. */
 export function tally(boxes, thresholds) {
   const counts = new Map();
   let below = 0;

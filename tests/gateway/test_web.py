@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 playwright = pytest.importorskip("playwright.sync_api")
 
@@ -170,6 +170,28 @@ def test_every_page_of_a_pdf_gets_its_thumbnail_and_its_picture(page, samples):
     page.wait_for_function("() => document.querySelector('#stage img').naturalWidth > 0")
     size = page.eval_on_selector("#stage img", "img => [img.naturalWidth, img.naturalHeight]")
     assert size[0] / size[1] == pytest.approx(pages[1].width / pages[1].height, rel=0.01)
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "webp"])
+def test_a_picture_is_turned_as_its_boxes_are(page, kind):
+    image = Image.new("RGB", (600, 400), "white")
+    image.paste((0, 0, 0), (0, 0, 200, 150))  # dark at the top left, as it is stored
+    upside_down = Image.Exif()
+    upside_down[ExifTags.Base.Orientation] = 3
+    file = io.BytesIO()
+    image.save(file, kind, exif=upside_down)
+    add(page, {"name": "a", "mimeType": f"image/{kind}", "buffer": file.getvalue()})
+    page.wait_for_function("() => document.querySelector('#stage img').naturalWidth > 0")
+    top, bottom = page.evaluate(
+        """() => {
+          const image = document.querySelector("#stage img");
+          const [width, height] = [image.naturalWidth, image.naturalHeight];
+          const canvas = new OffscreenCanvas(width, height).getContext("2d");
+          canvas.drawImage(image, 0, 0);
+          return [0.1, 0.9].map((at) => canvas.getImageData(at * width, at * height, 1, 1).data[0]);
+        }"""
+    )
+    assert (top > 200, bottom < 50) == (True, True)
 
 
 def test_a_refusal_is_shown_as_the_problem_says_it_beside_the_other_answers(page, samples, gateway):
