@@ -75,7 +75,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from store import Store
-content = bytes(2**28)
+content = bytes(2**27)
 print(flush=True)
 Store(Path(sys.argv[1])).put(content)
 """
@@ -92,8 +92,8 @@ def test_a_writer_that_is_killed_leaves_a_part_alone(store):
     writer.communicate()
     (part,) = files(store)
     assert part.suffix == ".part"
-    assert 0 < part.stat().st_size < 2**28
-    assert not store.has(sha256(bytes(2**28)).hexdigest())
+    assert 0 < part.stat().st_size < 2**27
+    assert not store.has(sha256(bytes(2**27)).hexdigest())
 
     assert store.delete_before(0) == (0, 0)
     assert part.exists()  # somebody may be writing it
