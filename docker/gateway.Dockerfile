@@ -6,10 +6,14 @@
 ARG BASE=docker.io/library/python:3.11-slim-bookworm
 
 FROM ${BASE} AS build
-RUN python3 -m venv /opt/venv
-COPY requirements/gateway.txt /tmp/
+COPY requirements/build.lock requirements/gateway.lock /tmp/
+RUN python3 -m venv /opt/venv \
+ && python3 -m venv /opt/build \
+ && /opt/build/bin/pip install --no-cache-dir --no-deps --require-hashes -r /tmp/build.lock \
+ && /opt/venv/bin/pip install --no-cache-dir --no-deps --require-hashes -r /tmp/gateway.lock
 COPY client /tmp/client
-RUN /opt/venv/bin/pip install --no-cache-dir -r /tmp/gateway.txt '/tmp/client[draw,pdf]'
+RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation -w /tmp /tmp/client \
+ && /opt/venv/bin/pip install --no-cache-dir --no-deps /tmp/countersign_client-*.whl
 # what comes with tritonclient and OpenCV and is not used here; grpc and numpy lose their tests
 RUN cd /opt/venv/lib/python3*/site-packages \
  && rm -r cv2/data/*.xml pip pip-*.dist-info /opt/venv/bin/pip* \

@@ -1,7 +1,7 @@
 # countersign on NVIDIA's Triton with its native OpenVINO backend, from the repository root:
 #   docker build -f docker/ngc.Dockerfile -t countersign:ngc .
 # Of NVIDIA's image, which also serves GPUs, it takes the server, two backends and what these link.
-FROM nvcr.io/nvidia/tritonserver:25.10-py3 AS full
+FROM nvcr.io/nvidia/tritonserver:26.09-py3 AS full
 WORKDIR /opt/tritonserver
 RUN mkdir libraries \
  && ldd bin/tritonserver backends/python/* backends/openvino/* 2>/dev/null \
@@ -28,10 +28,14 @@ RUN ! ldd bin/tritonserver backends/*/libtriton_*.so backends/python/triton_pyth
 
 WORKDIR /countersign
 # the steps' libraries and the front; OpenVINO is the backend's own
-COPY requirements/serve.txt /tmp/
+COPY requirements/build.lock requirements/serve.lock /tmp/
 RUN python3 -m venv /opt/venv \
- && grep -v '^openvino' /tmp/serve.txt >/tmp/steps.txt \
- && /opt/venv/bin/pip install --no-cache-dir -r /tmp/steps.txt
+ && cd /tmp \
+ && sed '/^openvino/,/[^\\]$/d' serve.lock >steps.lock \
+ && for lock in build steps; do \
+      /opt/venv/bin/pip install --no-cache-dir --no-deps --no-build-isolation \
+        --require-hashes -r $lock.lock || exit 1; \
+    done
 COPY server server
 COPY model_repository model_repository
 RUN chmod -R a+rX . && ln -s /countersign/server/countersign-keys /opt/venv/bin/

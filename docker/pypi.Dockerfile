@@ -6,25 +6,19 @@
 ARG BASE=docker.io/library/python:3.11-slim-bookworm
 
 FROM ${BASE} AS build
-RUN python3 -m venv /opt/venv
-COPY requirements/serve.txt requirements/triton.txt /tmp/
-RUN /opt/venv/bin/pip install --no-cache-dir -r /tmp/serve.txt \
- && /opt/venv/bin/pip install --no-cache-dir --no-deps -r /tmp/triton.txt
-# OpenVINO keeps its CPU plugin, IR and ONNX, and loses what sends usage data; Triton keeps what it
-# links and this Python's stub; OpenCV its code. Where a new release has changed a name, the build
-# fails.
-RUN cd /opt/venv/lib/python3*/site-packages \
- && version=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])') \
- && for name in gguf jax paddle pytorch tensorflow tensorflow_lite; do \
-      rm openvino/libs/libopenvino_${name}_frontend.so.*; done \
- && rm openvino/libs/libopenvino_intel_gpu_plugin.so openvino/libs/libopenvino_intel_npu_plugin.so \
-      openvino/libs/cache.json nvidia_pytriton.libs/libpython3-* cv2/data/*.xml \
- && rm -r openvino/include openvino_telemetry openvino_telemetry-*.dist-info \
- && find pytriton/tritonserver/python_backend_stubs -mindepth 1 -maxdepth 1 \
-      ! -name "$version" -exec rm -r {} + \
- && rm -r pip pip-*.dist-info /opt/venv/bin/pip* \
- && rm -rf setuptools setuptools-*.dist-info pkg_resources _distutils_hack distutils-precedence.pth \
- && find . -type d \( -name tests -o -name __pycache__ \) -prune -exec rm -r {} +
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends binutils libblas64-dev liblapack64-dev \
+ && rm -rf /var/lib/apt/lists/*
+COPY requirements/build.lock requirements/serve.lock requirements/triton.lock /tmp/
+# pyvips comes as source alone, and is built with what build.lock has, not with the newest
+RUN python3 -m venv /opt/venv \
+ && cd /tmp \
+ && for lock in build serve triton; do \
+      /opt/venv/bin/pip install --no-cache-dir --no-compile --no-deps --no-build-isolation \
+        --require-hashes -r $lock.lock || exit 1; \
+    done
+COPY docker/trim.py /tmp/
+RUN python3 /tmp/trim.py /opt/venv/lib/python3*/site-packages && rm /opt/venv/bin/pip*
 COPY backends /countersign/backends
 COPY server /countersign/server
 COPY model_repository /countersign/model_repository

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from docker import build
 from server.memory import SHM_MIB, most_mib
 from server.settings import Settings
 from server.triton import STEPS_EXIT_S
@@ -29,6 +30,12 @@ def instructions(dockerfile: Path) -> Iterator[tuple[str, str]]:
 
 def last(dockerfile: Path, name: str) -> str:
     return [rest for found, rest in instructions(dockerfile) if found == name][-1]
+
+
+def runs_of(dockerfile: Path) -> str:
+    """What the image's RUN instructions say, one a line, with single spaces."""
+    lines = [" ".join(rest.split()) for name, rest in instructions(dockerfile) if name == "RUN"]
+    return "\n".join(lines)
 
 
 def copied(dockerfile: Path) -> list[str]:
@@ -66,6 +73,26 @@ def test_what_an_image_copies_exists_and_is_let_into_the_build(dockerfile):
 )
 def test_what_no_image_needs_is_kept_out_of_the_build(path):
     assert not passes(path)
+
+
+@every
+def test_what_an_image_installs_from_an_index_is_locked_by_hashes(dockerfile):
+    installs = re.findall(r"pip install (.*?)(?:\|\||&&|$)", runs_of(dockerfile), re.MULTILINE)
+    assert installs
+    for options in installs:
+        built_here = re.search(r"/tmp/\w+-\*\.whl", options)
+        assert built_here or "--require-hashes" in options, options
+
+
+@every
+def test_an_image_has_no_package_beside_its_locks(dockerfile):
+    """pip would look for what a lock leaves out, or for what builds a package, on its own."""
+    for options in re.findall(
+        r"pip (?:install|wheel) (.*?)(?:\|\||&&|$)", runs_of(dockerfile), re.M
+    ):
+        assert "--no-deps" in options, options
+    builds = [path for path in copied(dockerfile) if path.endswith("build.lock")]
+    assert builds == ["requirements/build.lock"]
 
 
 @every
@@ -135,6 +162,17 @@ def test_a_service_gets_shared_memory_and_leave_to_start_the_python_backend(name
 def test_a_service_gets_the_time_that_a_stop_may_take(name):
     drain_and_exit = Settings().exit_timeout_s + 2 * STEPS_EXIT_S
     assert int(services()[name]["stop_grace_period"].removesuffix("s")) > drain_and_exit
+
+
+def test_the_image_is_tried_with_what_compose_gives_it():
+    service = services()["pypi"]
+    (tmp,) = service["tmpfs"]
+    size = re.search(r"size=\w+", tmp)[0]
+    assert f"{size},nosuid,nodev tmp tmp" in build.CONTAINER
+    assert f"size={service['shm_size']},nosuid,nodev,noexec shm dev/shm" in build.CONTAINER
+    assert f"{build.STOP_S}s" == service["stop_grace_period"]
+    user, _, group = last(PYPI, "USER").partition(":")
+    assert f"--reuid={user} --regid={group}" in build.CONTAINER
 
 
 @pytest.mark.parametrize("name", ["pypi", "ngc"])

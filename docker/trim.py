@@ -1,0 +1,242 @@
+"""Takes out of an image what serving never loads, and says how much that was.
+
+    python3 docker/trim.py /opt/venv/lib/python3.11/site-packages
+
+Needs binutils, libblas64-dev and liblapack64-dev of Debian. Each line below names files of the
+wheels in requirements/*.lock; one that a newer wheel does not have ends this with status 1 and its
+name, before anything is changed.
+"""
+
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+
+PYTHON = sysconfig.get_python_version()  # as 3.11
+
+# requirements/build.lock, but for cffi, which stays
+BUILT_WITH = tuple(
+    f"{name}{suffix}"
+    for name in (
+        "hatchling",
+        "packaging",
+        "pathspec",
+        "pkgconfig",
+        "pluggy",
+        "setuptools",
+        "tomlkit",
+        "trove_classifiers",
+    )
+    for suffix in ("", "-*.dist-info")
+)
+
+# The steps call a dozen functions of OpenCV's core, imgproc, imgcodecs and dnn; OpenVINO runs IR on
+# a CPU; of nvidia-pytriton, tritonserver and the Python backend are used.
+REMOVED = (
+    "cv2/data/*.xml",
+    "opencv_python_headless.libs/libcrypto-*",
+    "opencv_python_headless.libs/libgfortran-*",
+    "opencv_python_headless.libs/libquadmath-*",
+    "opencv_python_headless.libs/libssl-*",
+    "opencv_python_headless.libs/libswresample-*",
+    "opencv_python_headless.libs/libvpx-*",
+    "openvino/frontend/jax",
+    "openvino/frontend/onnx",
+    "openvino/frontend/paddle",
+    "openvino/frontend/pytorch",
+    "openvino/frontend/tensorflow",
+    "openvino/include",
+    "openvino/libs/cache.json",  # of the GPU
+    "openvino/libs/libopenvino_auto_batch_plugin.so",
+    "openvino/libs/libopenvino_auto_plugin.so",
+    "openvino/libs/libopenvino_c.so.*",
+    "openvino/libs/libopenvino_gguf_frontend.so.*",
+    "openvino/libs/libopenvino_hetero_plugin.so",
+    "openvino/libs/libopenvino_intel_gpu_plugin.so",
+    "openvino/libs/libopenvino_intel_npu_plugin.so",
+    "openvino/libs/libopenvino_jax_frontend.so.*",
+    "openvino/libs/libopenvino_onnx_frontend.so.*",
+    "openvino/libs/libopenvino_paddle_frontend.so.*",
+    "openvino/libs/libopenvino_pytorch_frontend.so.*",
+    "openvino/libs/libopenvino_tensorflow_frontend.so.*",
+    "openvino/libs/libopenvino_tensorflow_lite_frontend.so.*",
+    "openvino/tools",
+    "openvino/torch",
+    "openvino_telemetry",  # sends usage data
+    "openvino_telemetry-*.dist-info",
+    "numpy/core/_simd.*.so",  # numpy's own tests load it
+    "numpy/distutils",
+    "numpy/f2py",
+    "nvidia_pytriton.libs/libpython3-*",
+    "_distutils_hack",
+    "distutils-precedence.pth",
+    "pip",
+    "pip-*.dist-info",
+    *BUILT_WITH,
+)
+
+# Linked, so they have to be there, but nothing that serves calls them: OpenCV's video and linear
+# algebra; the tables with which libxml2 would read charsets other than its own.
+HOLLOWED = {
+    "opencv_python_headless.libs/libavcodec-*": "cv2/cv2.abi3.so",
+    "opencv_python_headless.libs/libavformat-*": "cv2/cv2.abi3.so",
+    "opencv_python_headless.libs/libavutil-*": "cv2/cv2.abi3.so",
+    "opencv_python_headless.libs/libopenblas-*": "cv2/cv2.abi3.so",
+    "opencv_python_headless.libs/libswscale-*": "cv2/cv2.abi3.so",
+    "nvidia_pytriton.libs/libicudata-*": "nvidia_pytriton.libs/libicuuc-*",
+}
+
+# numpy calls 57 routines of linear algebra. OpenBLAS has each for fifteen kinds of CPUs; Debian's
+# reference BLAS and LAPACK, with integers of 64 bits, give the same more slowly. No step uses them.
+OPENBLAS = "numpy.libs/libopenblas64_*"
+BLAS_USERS = ("numpy/core/_multiarray_umath.*.so", "numpy/linalg/_umath_linalg.*.so",
+              "numpy/linalg/lapack_lite.*.so")  # fmt: skip
+ARCHIVES = ("liblapack64_pic.a", "blas64/libblas64.a")
+ARCHIVES_IN = Path("/usr/lib/x86_64-linux-gnu")
+SUFFIX = "64_"  # which the names in numpy's OpenBLAS have over those in the archives
+
+# of debug symbols
+STRIPPED = (
+    "nvidia_pytriton.libs/libtritonserver-*",
+    "pytriton/tritonserver/backends/python/libtriton_python.so",
+    "pytriton/tritonserver/bin/tritonserver",
+    f"pytriton/tritonserver/python_backend_stubs/{PYTHON}/triton_python_backend_stub",
+)
+
+
+def files(site: Path, pattern: str) -> list[Path]:
+    """What `pattern` names in site-packages. FileNotFoundError if it is nothing."""
+    found = sorted(site.glob(pattern))
+    if not found:
+        raise FileNotFoundError(f"{pattern}: none in {site}; has the wheel changed?")
+    return found
+
+
+def one(site: Path, pattern: str) -> Path:
+    """The one file that `pattern` names. FileNotFoundError without any, ValueError for several."""
+    found = files(site, pattern)
+    if len(found) > 1:
+        raise ValueError(f"{pattern}: {len(found)} files, expected one")
+    return found[0]
+
+
+def symbols(library: Path, which: str) -> list[tuple[str, str]]:
+    """(name, type as nm writes it) of the dynamic symbols, a name as name@VERSION if it has one."""
+    command = ["nm", "--dynamic", "--portability", "--with-symbol-versions", f"--{which}-only"]
+    lines = subprocess.check_output([*command, library], text=True).splitlines()
+    return [(words[0].replace("@@", "@"), words[1]) for words in map(str.split, lines)]
+
+
+def hollow(library: Path, user: Path) -> None:
+    """Overwrites `library` with one that has the names which `user` takes from it, and no more.
+
+    Whoever calls one of its functions is ended by the processor; its data are zeros.
+    """
+    types = dict(symbols(library, "defined"))
+    wanted = [name for name, _ in symbols(user, "undefined") if name in types]
+    if not wanted:
+        raise ValueError(f"{library.name}: {user.name} takes nothing from it")
+    assembly: list[str] = []
+    versions: dict[str, list[str]] = {}
+    for symbol in wanted:
+        name, _, version = symbol.partition("@")
+        if types[symbol] in "TWi":
+            assembly.append(f".text\n.globl {name}\n.type {name},@function\n{name}: ud2")
+        else:
+            assembly.append(f".data\n.globl {name}\n.type {name},@object\n{name}: .zero 64")
+        if version:
+            versions.setdefault(version, []).append(name)
+    script = "".join(f"{name} {{ {'; '.join(held)}; }};\n" for name, held in versions.items())
+    link(library, "\n".join(assembly), script, [])
+
+
+def relink_blas(library: Path, users: list[Path]) -> None:
+    """Overwrites numpy's OpenBLAS with those routines of ARCHIVES that `users` call."""
+    held = {name for name, _ in symbols(library, "defined")}
+    wanted = {name for user in users for name, _ in symbols(user, "undefined")} & held
+    options: list[str | Path] = []
+    for name in sorted(wanted):
+        routine = name.removesuffix(SUFFIX)
+        options += [f"--undefined={routine}", f"--defsym={name}={routine}"]
+    options += ["--gc-sections", "--no-undefined", "-rpath", "$ORIGIN"]
+    options += [*(ARCHIVES_IN / name for name in ARCHIVES), one(library.parent, "libgfortran-*")]
+    # what the archive's own does about a wrong argument, of which numpy has none, cannot be linked
+    complaint = ".text\n.globl cblas_xerbla\n.type cblas_xerbla,@function\ncblas_xerbla: ud2"
+    script = f"{{ global: {'; '.join(sorted(wanted))}; local: *; }};\n"
+    link(library, complaint, script, [*options, "-l:libm.so.6", "-l:libc.so.6"])
+
+
+def link(library: Path, assembly: str, script: str, options: list[str | Path]) -> None:
+    """Overwrites `library` with what ld makes of `assembly`, a version script and `options`."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, code, exported, made = (Path(folder, name) for name in ("s", "o", "versions", "so"))
+        source.write_text(assembly + '\n.section .note.GNU-stack,"",@progbits\n')
+        exported.write_text(script)
+        subprocess.check_call(["as", source, "-o", code])
+        versions = [f"--version-script={exported}"] if script else []
+        command: list[str | Path] = [
+            "ld",
+            "-shared",
+            "--strip-all",
+            "-soname",
+            library.name,
+            "-o",
+            made,
+            code,
+        ]
+        subprocess.check_call([*command, *versions, *options])
+        library.unlink()
+        shutil.copyfile(made, library)
+
+
+def strip(program: Path) -> None:
+    """Removes what only a debugger reads."""
+    stripped = program.with_name(program.name + ".stripped")
+    subprocess.check_call(["strip", program, "-o", stripped])
+    stripped.replace(program)
+
+
+def remove(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def size_mb(folder: Path) -> float:
+    return sum(path.lstat().st_size for path in folder.rglob("*")) / 1e6
+
+
+def trim(site: Path) -> None:
+    """All of the above, and other Pythons' stubs, tests and what the first import would compile.
+
+    Raises FileNotFoundError or ValueError, before anything is changed, where a list does not fit.
+    """
+    removed = [path for pattern in REMOVED for path in files(site, pattern)]
+    stubs = files(site, "pytriton/tritonserver/python_backend_stubs/3.*")
+    removed += [path for path in stubs if path.name != PYTHON]
+    hollowed = [(one(site, library), one(site, user)) for library, user in HOLLOWED.items()]
+    stripped = [one(site, pattern) for pattern in STRIPPED]
+    blas, users = one(site, OPENBLAS), [one(site, pattern) for pattern in BLAS_USERS]
+    for name in ARCHIVES:
+        one(ARCHIVES_IN, name)
+    relink_blas(blas, users)
+    for library, user in hollowed:
+        hollow(library, user)
+    for program in stripped:
+        strip(program)
+    for path in removed:
+        remove(path)
+    for name in ("tests", "__pycache__"):
+        for path in sorted(site.rglob(name)):
+            if path.is_dir():
+                remove(path)
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    before = size_mb(folder)
+    try:
+        trim(folder)
+    except (FileNotFoundError, ValueError) as error:
+        sys.exit(f"trim: {error}")
+    print(f"{folder}: {before:.0f} MB, {size_mb(folder):.0f} MB after trimming")
