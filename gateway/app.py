@@ -58,7 +58,7 @@ def create_app(settings: Settings, log: PredictionLog | None = None) -> FastAPI:
         try:
             yield
         finally:
-            await warming
+            await asyncio.gather(warming, return_exceptions=True)  # documents tell what is amiss
             app.state.pdfs.close()
             await app.state.tritons.close()
             if log:
