@@ -72,9 +72,9 @@ def test_a_wrong_answer_is_a_failure(server, corpus, tmp_path):
 
 def test_a_server_that_is_not_there_is_a_failure_too(corpus):
     url = f"127.0.0.1:{free_port('127.0.0.1')}"
-    found = run(Load(users=2, requests=4, kind="captcha"), url, corpus)
+    found = run(Load(users=2, requests=4, kind="captcha", protocol="peer"), url, corpus)
     assert found.failures == found.all_requests
-    assert "Unavailable" in found.first_failure
+    assert "Connection refused" in found.first_failure
 
 
 def test_two_workers_share_the_users(server, corpus, tmp_path):
