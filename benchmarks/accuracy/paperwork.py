@@ -288,7 +288,7 @@ def _skewed(pixels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, n
     height, width = pixels.shape[:2]
     scale = float(rng.uniform(0.9, 1.03))
     turn = cv2.getRotationMatrix2D((width / 2, height / 2), float(rng.uniform(-6, 6)), scale)
-    turn[:, 2] += rng.uniform(-0.02, 0.02, 2) * (width, height)
+    turn[:, 2] = turn[:, 2] + rng.uniform(-0.02, 0.02, 2) * (width, height)
     matrix = np.vstack([turn, (0, 0, 1)])
     shade = (int(rng.integers(120, 256)),) * 3
     return cv2.warpPerspective(pixels, matrix, (width, height), borderValue=shade), matrix
@@ -355,8 +355,8 @@ def write_example(out: Path) -> None:
                 )
             ]
             height, width = pixels.shape[:2]
-            page = PageMarks(1, width, height, marks, open_page(image.tobytes()))
-            answer = check(form, [page], accept)
+            filled = PageMarks(1, width, height, marks, open_page(image.tobytes()))
+            answer = check(form, [filled], accept)
             unfilled = sum(zone.verdict != "complete" for zone in answer.zones)
             if answer.verdict == verdict and unfilled == bool(fault):
                 (out / "filled" / f"{name}.jpg").write_bytes(image.tobytes())

@@ -244,9 +244,9 @@ def _zones(placement: Placement, accept: Mapping[str, float]) -> Iterator[ZoneCh
         verdict = MISSING if placement.absent else REVIEW
         why = "; ".join(placement.doubts) or "the document has no such page"
         for zone in zones:
-            shown = verdict if zone.required or verdict == REVIEW else EMPTY
+            of_zone = verdict if zone.required or verdict == REVIEW else EMPTY
             number = page.page if page else None
-            yield ZoneCheck(zone, placement.form_page.number, number, shown, why, (), None)
+            yield ZoneCheck(zone, placement.form_page.number, number, of_zone, why, (), None)
         return
     quads = [_quad(zone.box, placement.form_page.frame) for zone in zones]
     marks = sorted(page.marks, key=lambda mark: -mark.score)

@@ -56,15 +56,16 @@ def learn(
             if page.error:
                 raise FormError(f"example {i}, page {page.page}: {page.error}")
     counts = {len(example) for example in examples}
-    pages, files = [], {}
+    pages: list[FormPage] = []
+    files: dict[str, bytes] = {}
     for number in range(1, min(counts) + 1):
         column = [example[number - 1] for example in examples]
         blank = (blanks or {}).get(number)
-        page, file = _page(name, number, column, accept, blank)
-        if page is not None:
-            pages.append(page)
-            if page.reference is not None:
-                files[page.reference.file] = file
+        learned, file = _page(name, number, column, accept, blank)
+        if learned is not None:
+            pages.append(learned)
+            if learned.reference is not None:
+                files[learned.reference.file] = file
     if not any(zone.required for page in pages for zone in page.zones):
         raise FormError(
             f"examples: no mark is in one place on {REQUIRED:.0%} of the {len(examples)}, "
@@ -95,7 +96,7 @@ def _page(
                 raise FormError(f"example {i}, page {number}: {on}")
             seen += _on_blank(i, page, on)
         file = cv2.imencode(".png", sheet.grey)[1].tobytes()
-        reference = Reference(f"{name}-{number}.png", Sheet(sheet.grey.shape[::-1], sheet.grey))
+        reference = Reference(f"{name}-{number}.png", Sheet(_size(sheet), sheet.grey))
     else:
         aspects = [page.width / page.height for page in examples]
         aspect = float(np.median(aspects))
@@ -108,6 +109,12 @@ def _page(
     return (FormPage(number, zones, reference, aspect) if zones else None), file
 
 
+def _size(sheet: Sheet) -> tuple[int, int]:
+    """Width and height of its pixels."""
+    height, width = sheet.grey.shape
+    return width, height
+
+
 def common_print(sheets: Sequence[Sheet], number: int = 1) -> Sheet:
     """The blank page of filled ones: what is dark on all of them, laid onto one of them.
 
@@ -117,15 +124,16 @@ def common_print(sheets: Sequence[Sheet], number: int = 1) -> Sheet:
     for i, base in enumerate(sheets):
         if base.unfit():
             continue
-        laid = [_laid(each, base) for each in sheets if each is not base]
-        if reasons := [each for each in laid if isinstance(each, str)]:
+        tried = [_laid(each, base) for each in sheets if each is not base]
+        laid = [each for each in tried if not isinstance(each, str)]
+        if reasons := [each for each in tried if isinstance(each, str)]:
             refused = refused or f"on example {i + 1}: {reasons[0]}"
             continue
         # print may be a pixel off: it is made broader before what all have is kept, then thinner
         broad = [cv2.erode(_even(base.grey), np.ones((3, 3), np.uint8))]
         broad += [cv2.erode(each, np.ones((3, 3), np.uint8)) for each in laid]
         common = np.max(broad, axis=0)
-        return Sheet(base.grey.shape[::-1], cv2.dilate(common, np.ones((3, 3), np.uint8)))
+        return Sheet(_size(base), cv2.dilate(common, np.ones((3, 3), np.uint8)))
     raise FormError(
         f"page {number}: the examples do not lie on each other: {refused or 'no print'}"
     )

@@ -42,7 +42,7 @@ class Sheet:
 
         The strongest of each tile, so that dense print in one place does not have them all.
         """
-        orb = cv2.ORB_create(nfeatures=6 * FEATURES, fastThreshold=10)
+        orb = cv2.ORB.create(nfeatures=6 * FEATURES, fastThreshold=10)
         soft = cv2.GaussianBlur(self.grey, (0, 0), SOFT)
         found = sorted(orb.detect(soft, None), key=lambda point: -point.response)
         height, width = self.grey.shape
@@ -53,10 +53,10 @@ class Sheet:
             if room[tile]:
                 room[tile] -= 1
                 kept.append(point)
-        kept, descriptors = orb.compute(soft, kept)
+        points, descriptors = orb.compute(soft, kept)
         if descriptors is None:
             return np.empty((0, 2), np.float32), np.empty((0, 32), np.uint8)
-        return np.array([point.pt for point in kept], np.float32), descriptors
+        return np.array([point.pt for point in points], np.float32), descriptors
 
     def unfit(self) -> str:
         """Why no page can be laid onto this one; empty if it can."""

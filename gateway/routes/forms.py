@@ -42,7 +42,7 @@ from gateway.state import State
 from gateway.uploads import files_of, upload_of
 
 router = APIRouter(tags=["forms"])
-REVIEW = {"operating_point": "review"}
+REVIEW: dict[str, float | int | str] = {"operating_point": "review"}
 OWN = ("pages", "dpi")  # the detector's own settings are the form's affair
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 MAX_EXAMPLES = 20
