@@ -75,7 +75,7 @@ function retryAfter(response) {
   return Number.isFinite(wait) ? Math.min(Math.max(wait, 0.2), LONGEST_WAIT_S) : null;
 }
 
-function pause(seconds, signal) {
+export function pause(seconds, signal) {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(resolve, seconds * 1000);
     signal?.addEventListener("abort", () => {

@@ -1,6 +1,6 @@
 // The prediction log: what the model said about a file, found by the file or by its SHA-256.
 
-import { predictions, problemFrom } from "./api.js";
+import { pause, predictions, problemFrom } from "./api.js";
 import { verdictChip } from "./check.js";
 import { byId, counted, digest, duration, element, moment, problemBox, replace } from "./dom.js";
 import { chosen, dropped, sha256 } from "./files.js";
@@ -8,6 +8,7 @@ import { belowAccept, boxRow, facts, foundList, pointing, rowOf } from "./found.
 import { Stage, zoomButtons } from "./stage.js";
 import { boxesOf } from "./thresholds.js";
 
+const SOON_S = 1.2;
 const DIGEST = /^[0-9a-f]{64}$/i;
 
 /** Counts per class of a prediction's pages, in words. */
@@ -80,6 +81,17 @@ export class Log {
     }
   }
 
+  /** What the log has about a file. What this page was just answered is in it a second later. */
+  async ask(digestText) {
+    try {
+      return await predictions(digestText);
+    } catch (problem) {
+      if (problem.status !== 404 || !this.pictures.fileOf(digestText)) throw problem;
+    }
+    await pause(SOON_S);
+    return predictions(digestText);
+  }
+
   async find(digestText) {
     this.input.value = digestText;
     this.foot.textContent = "Looking…";
@@ -87,7 +99,7 @@ export class Log {
     this.found = [];
     this.prediction = null;
     try {
-      const answer = await predictions(digestText);
+      const answer = await this.ask(digestText);
       if (this.input.value !== digestText) return;
       const { stored, corrections } = answer;
       this.found = answer.predictions.map((each) => ({

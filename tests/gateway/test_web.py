@@ -365,6 +365,14 @@ def test_a_form_s_check_shows_its_zones_and_why(page, gateway):
         playwright.expect(outline).to_have_class(f"zone {zone['verdict']} lit")
 
 
+def own_copy(jpeg: Path) -> bytes:
+    """The same picture with a digest that no other file has."""
+    comment = uuid.uuid4().bytes
+    segment = b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment
+    data = jpeg.read_bytes()
+    return data[:2] + segment + data[2:]
+
+
 def wait_for_log(gateway: httpx.Client, sha256: str) -> None:
     """Until the log has an answer about a file, which takes it up to a second."""
     deadline = time.monotonic() + 10
@@ -376,10 +384,7 @@ def wait_for_log(gateway: httpx.Client, sha256: str) -> None:
 @pytest.fixture
 def queued(page, gateway, samples) -> dict[str, Any]:
     """The answer about a page that nobody has corrected, which the queue shows first."""
-    comment = uuid.uuid4().bytes  # a digest of its own
-    segment = b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment
-    jpeg = (samples / PAGE).read_bytes()
-    body = jpeg[:2] + segment + jpeg[2:]
+    body = own_copy(samples / PAGE)
     answer = gateway.post("/v1/documents?operating_point=review", content=body).json()
     wait_for_log(gateway, answer["sha256"])
     page.goto(page.url.split("#")[0] + "#queue")
@@ -456,6 +461,24 @@ def test_a_file_is_found_in_the_log_by_its_digest(page, samples, gateway):
     playwright.expect(page.get_by_label("SHA-256", exact=True)).to_have_value(digest)
     playwright.expect(page.locator("#log .queue-row").first).to_contain_text("1 stamp")
     playwright.expect(page.locator("#log .box").first).to_be_visible()
+
+
+def test_what_was_just_answered_is_asked_for_again_until_the_log_has_it(page, samples, gateway):
+    asked: list[str] = []
+
+    def not_yet(route):
+        asked.append(route.request.url)
+        if len(asked) > 1:
+            route.continue_()
+        else:
+            route.fulfill(status=404, content_type="application/problem+json", body="{}")
+
+    add(page, samples / PAGE)
+    wait_for_log(gateway, hashlib.sha256((samples / PAGE).read_bytes()).hexdigest())
+    page.route("**/v1/predictions/*", not_yet)
+    page.get_by_role("link", name="in the log").click()
+    playwright.expect(page.locator("#log .queue-row").first).to_contain_text("1 stamp")
+    assert len(asked) == 2
 
 
 def test_where_the_browser_computes_no_digest_the_page_says_what_to_do(page, samples):
