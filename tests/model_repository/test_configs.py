@@ -125,7 +125,7 @@ def test_both_preprocess_steps_decode_alike_wherever_the_repository_is_copied(tm
 
 @pytest.mark.parametrize("model", MODELS)
 def test_the_repository_holds_nothing_but_what_triton_loads(model):
-    code = {"model.py", "decode.py", "fit.py", "header.py", "heads.py"}
+    code = {"model.py", "decode.py", "fit.py", "header.py", "heads.py", "tally.py"}
     allowed = code | {"model.xml", "model.bin", "model_card.json", ".gitkeep"}
     files = {
         path.name

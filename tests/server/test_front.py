@@ -145,11 +145,12 @@ def test_more_than_it_takes_are_told_when_to_come_again(server, samples):
         except urllib.error.HTTPError as error:
             return error.code, time.monotonic() - began, dict(error.headers)
 
-    with ThreadPoolExecutor(5 * bound) as clients:
-        asked = [clients.submit(ask, i) for i in range(5 * bound)]
-        with urllib.request.urlopen(f"http://{server.http_url}/v2/health/ready", timeout=5):
-            pass  # is never refused
-        answers = [one.result() for one in asked]
+    for _ in range(2):  # the second time the front knows how long answers take in a crowd
+        with ThreadPoolExecutor(5 * bound) as clients:
+            asked = [clients.submit(ask, i) for i in range(5 * bound)]
+            with urllib.request.urlopen(f"http://{server.http_url}/v2/health/ready", timeout=5):
+                pass  # is never refused
+            answers = [one.result() for one in asked]
     refused = [(took_s, headers) for code, took_s, headers in answers if code == 503]
     assert {code for code, _, _ in answers} == {200, 503}
     assert len(answers) - len(refused) >= bound
