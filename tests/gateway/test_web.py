@@ -45,12 +45,18 @@ def browser() -> Iterator[Any]:
         chromium.close()
 
 
-@pytest.fixture
-def page(browser, gateway_url) -> Iterator[Any]:
-    """The page as it opens; the test fails if it said an error or broke its own policy."""
+@pytest.fixture(scope="module")
+def context(browser) -> Iterator[Any]:
+    """A window that the tests share; each has a tab of its own."""
     with browser.new_context(viewport={"width": 1360, "height": 860}) as context:
-        page = context.new_page()
-        page.set_default_timeout(PATIENCE_MS)
+        context.set_default_timeout(PATIENCE_MS)
+        yield context
+
+
+@pytest.fixture
+def page(context, gateway_url) -> Iterator[Any]:
+    """The page as it opens; the test fails if it said an error or broke its own policy."""
+    with context.new_page() as page:
         faults: list[str] = []
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("console", lambda said: faults.append(said.text) if blamed(said) else None)
