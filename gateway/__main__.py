@@ -12,6 +12,7 @@ import uvicorn
 
 from gateway.app import create_app
 from gateway.log import PredictionLog, Store, sqlite_url
+from gateway.protocol import BoundedProtocol
 from gateway.settings import Settings, SettingsError, parse
 
 READY_S = 20
@@ -25,7 +26,7 @@ def config_of(settings: Settings, log: PredictionLog | None = None) -> uvicorn.C
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http="httptools",
+        http=BoundedProtocol,
         log_level="warning",
         access_log=False,  # a path may name what was asked about
         backlog=BACKLOG,

@@ -19,6 +19,7 @@ from gateway.problems import Problem
 ANYONE = "anyone"
 BEARER = "bearer "
 DENIED = "urn:countersign:denied"
+KEY_MAX = 512  # characters
 LOG = "log"  # what of a key's `may` lets it read what the log says of others
 
 
@@ -31,9 +32,12 @@ class Caller:
 
 
 def caller_of(request: Request) -> Caller:
-    """Who sent `request`. Raises Problem 401 where keys are asked for and none is there."""
+    """Who sent `request`. Raises Problem 401 for no key where one is due, or a bad one."""
     sent = request.headers.get("authorization", "")
     if sent[: len(BEARER)].lower() == BEARER and (key := sent[len(BEARER) :].strip()):
+        if len(key) > KEY_MAX or not (key.isascii() and key.isprintable()):
+            expected = f"limit {KEY_MAX} printable characters of ASCII"
+            raise Problem(401, f"authorization: a key of {len(key)} characters, {expected}", DENIED)
         line = line_of(request.app.state.settings.keys, id_of(key))
         return Caller(line.get("name") or f"cs_{id_of(key)}", key)
     if sent or request.app.state.settings.asks_for_keys:

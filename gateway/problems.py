@@ -88,7 +88,8 @@ def problem_of(error: CountersignError) -> Problem:
     reason = str(error)
     if isinstance(error, TooLarge):
         kind = f"urn:countersign:too-many-{error.unit}"
-        return Problem(413, reason, kind, value=error.value, limit=error.limit)
+        value = error.value if error.value < 2**53 else float(error.value)  # orjson's limit
+        return Problem(413, reason, kind, value=value, limit=error.limit)
     if isinstance(error, Encrypted):
         return Problem(422, reason, "urn:countersign:encrypted")
     if isinstance(error, OtherKind):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from anyio import fail_after
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
@@ -131,7 +131,7 @@ def sorted_parts(
         )
         parser.write(body)
         parser.finalize()
-    except MultipartParseError as error:
+    except FormParserError as error:
         raise bad_form(str(error)) from error
     if not ended:
         raise bad_form("cut short")

@@ -133,8 +133,10 @@ def read(path: Path) -> Form:
         written = yaml.load(path.read_bytes(), _Loader)
     except OSError as error:
         raise FormError(f"{path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise FormError(f"{path}: no YAML: {' '.join(str(error).split())}") from error
+    except (ValueError, LookupError, AttributeError) as error:  # as PyYAML of a date that is none
+        raise FormError(f"{path}: no YAML: a value is not what it seems to be: {error}") from error
     return parse(written, path)
 
 
@@ -290,7 +292,7 @@ def _whole(written: object, where: str, most: int) -> int:
 
 def _number(written: object, where: str, least: float, most: float, unit: str = "") -> float:
     good = isinstance(written, int | float) and not isinstance(written, bool)
-    if not good or not math.isfinite(written) or not least <= written <= most:  # type: ignore
+    if not good or not least <= written <= most:  # type: ignore[operator]  # nor NaN
         raise FormError(f"{where}: {_short(written)}, limit {least:g} to {most:g} {unit}".rstrip())
     return float(written)  # type: ignore[arg-type]
 

@@ -184,6 +184,7 @@ def test_thresholds_are_those_of_the_ensembles(gateway, server, page):
         ("/v1/documents", pdfs.blank(0), 422, "a PDF of 0 pages"),
         ("/v1/documents", pdfs.blank(1, count=100_000), 413, "100000 pages, limit 2000"),
         ("/v1/documents", b"II*\0" + pdfs.blank(), 415, "two formats in one file, TIFF and PDF"),
+        ("/v1/render", pdfs.blank(1, (1e38, 1e38)), 413, "pixels, limit 100000000"),
         ("/v1/documents?pages=2", pdfs.blank(), 400, "pages: '2', limit 1, the document's pages"),
         ("/v1/documents?pages=0", pdfs.blank(), 400, "pages: '0', expected numbers from 1"),
         ("/v1/documents?pages=3-2", pdfs.blank(), 400, "pages: '3-2'"),

@@ -55,6 +55,37 @@ def test_a_page_of_another_site_may_not_ask(gateway):
         assert answer.status_code == status
 
 
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [(b"a: " + b"b" * 2**20, 431), (b"a: b\r\n" * 200 + b"\r\n", 431), (b"\0", 400)],
+    ids=["long", "many", "none"],
+)
+def test_a_head_that_is_too_long_or_none_ends_its_connection(gateway_url, head, status):
+    address = urlsplit(gateway_url)
+    with socket.create_connection((address.hostname, address.port), 10) as client:
+        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n" + head[: 2**16 + 100])
+        answer = client.recv(2**16)
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    assert b"application/problem+json" in answer
+
+
+def test_a_key_that_is_no_text_is_refused(gateway):
+    for key in (b"Bearer \xe9\xe9", b"Bearer a\tb", b"Bearer " + b"a" * 1000):
+        answer = gateway.post("/detect", content=b"a", headers={"Authorization": key})
+        assert answer.status_code == 401
+
+
+def test_a_form_with_a_boundary_that_is_too_long_is_refused(gateway):
+    kind = "multipart/form-data; boundary=" + "a" * 5000
+    answer = gateway.post("/detect", content=b"a", headers={"Content-Type": kind})
+    assert answer.status_code == 400
+
+
+def test_a_page_too_large_for_a_number_is_refused_alone(gateway):
+    answer = gateway.post("/v1/documents", content=pdfs.blank(1, (1e38, 1e38)))
+    assert answer.json()["pages"][0]["error"]["status"] == 413
+
+
 def test_metrics_count_requests_and_pages(gateway, samples):
     def count(name: str) -> float:
         lines = gateway.get("/metrics").text.splitlines()

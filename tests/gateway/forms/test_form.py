@@ -57,6 +57,10 @@ def test_a_form_is_read_as_it_is_written(tmp_path, blank):
     ("form", "reason"),
     [
         ("pages: [", "loan.yaml: no YAML"),
+        ("title: 2026-99-99", "no YAML: a value is not what it seems to be: month must"),
+        ("title: !!bool x", "no YAML: a value is not what it seems to be"),
+        ("title: !!timestamp x", "no YAML: a value is not what it seems to be"),
+        (pages(ZONE | {"box": [0.1, 0.8, 10**400, 0.9]}), "box: x1: 1000.*, limit 0 to 1"),
         ("pages: 3", "pages: 3, limit a list of 1 to 100"),
         ("[]", r"\[\], limit a mapping with title, page_count, pages"),
         ("pages: []\npages: []", "key 'pages' twice, limit once"),
