@@ -65,7 +65,12 @@ def create_app(settings: Settings, log: PredictionLog | None = None) -> FastAPI:
                 await asyncio.to_thread(log.close, LOG_EXIT_S)
 
     app = FastAPI(
-        title="countersign", version="1", lifespan=lifespan, docs_url=None, redoc_url=None
+        title="countersign",
+        version="1",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.settings = settings
     app.state.metrics = Metrics()

@@ -9,7 +9,7 @@ from countersign.messages import OPERATING_POINTS
 from gateway.problems import Problem
 
 DPI = (18, 600)
-RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
+RANGE = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
 KNOWN = "confidence, confidence_<class>, dpi, iou, max_detections, operating_point, pages"
 Number = float | int | str
 
@@ -85,7 +85,7 @@ def ranges(text: str) -> tuple[range, ...]:
 
 def whole(name: str, text: str, least: int, most: int) -> int:
     """A whole number. Raises Problem 400."""
-    if not re.fullmatch(r"\d{1,9}", text) or not least <= int(text) <= most:
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not least <= int(text) <= most:
         raise bad(name, text[:80], f"limit {least} to {most}")
     return int(text)
 
@@ -93,7 +93,7 @@ def whole(name: str, text: str, least: int, most: int) -> int:
 def fraction(name: str, text: str) -> float:
     """A number in [0, 1]. Raises Problem 400."""
     try:
-        number = float(text)
+        number = float(text.encode("ascii"))
     except ValueError:
         number = math.nan
     if not 0 <= number <= 1:

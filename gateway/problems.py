@@ -138,12 +138,14 @@ async def answer_invalid(_: Request, error: Exception) -> Response:
     """The handler of FastAPI's: a parameter or a body is not of its model."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"][1:]) or "body"
-    return Problem(
-        400,
-        f"{name}: {str(first.get('input'))[:80]!r}: {first['msg']}",
-        "urn:countersign:bad-setting",
-    ).response()
+    return invalid(first | {"loc": first["loc"][1:]}).response()
+
+
+def invalid(error: Mapping[str, Any]) -> Problem:
+    """400: the first of pydantic's errors, the place within a model at its `loc`."""
+    name = ".".join(map(str, error["loc"])) or "body"
+    words = f"{name}: {str(error.get('input'))[:80]!r}: {error['msg']}"
+    return Problem(400, words, "urn:countersign:bad-setting")
 
 
 async def answer_http_error(_: Request, error: Exception) -> Response:

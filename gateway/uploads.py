@@ -64,18 +64,18 @@ async def files_of(
     return {**request.query_params, **fields}, files
 
 
-async def body_of(request: Request, most: int, limit: int) -> bytes:
-    """The whole body, of up to `most` bytes. Raises Problem 413, which names `limit`."""
+async def body_of(request: Request, most: int, limit: int, what: str = "file") -> bytes:
+    """The whole body, of up to `most` bytes. Raises Problem 413, which names `what` and `limit`."""
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > most:
-        raise too_large("file", int(length), limit, "bytes")
+        raise too_large(what, int(length), limit, "bytes")
     chunks, size = [], 0
     try:
         with fail_after(UPLOAD_S):
             async for chunk in request.stream():
                 size += len(chunk)
                 if size > most:
-                    raise too_large("file", size, limit, "bytes")
+                    raise too_large(what, size, limit, "bytes")
                 chunks.append(chunk)
     except TimeoutError:
         raise Problem(408, f"upload: {size} bytes in {UPLOAD_S} s, and not whole") from None

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import orjson
 from anyio import fail_after, to_thread
 from fastapi import APIRouter, Path, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -19,18 +19,20 @@ from gateway.asked import DPI
 from gateway.callers import LOG, caller_of, known_caller
 from gateway.log import PredictionLog, export
 from gateway.log.predictions import LogDown, Superseded, UnknownPage, WrongBoxes
-from gateway.problems import Problem
+from gateway.problems import Problem, invalid
+from gateway.uploads import body_of
 
 router = APIRouter(tags=["log"])
 T = TypeVar("T")
 RETRY_S = 5
 PATIENCE_S = 5  # for the database
+CORRECTION_MAX = 2**18  # bytes, more than 1,000 boxes take
 Digest = Annotated[
     str,
     Path(pattern="^[0-9a-fA-F]{64}$", description="SHA-256 of the file's bytes, hexadecimal"),
 ]
 PageNumber = Annotated[int, Path(ge=1, le=10**6)]
-Side = Annotated[int, Field(ge=1, le=2**24)]
+Side = Annotated[int, Field(ge=1, le=2**24, strict=True)]
 
 
 class Logged(answers.Document):
@@ -101,13 +103,20 @@ class NewCorrection(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     sha256: str = Field(pattern="^[0-9a-fA-F]{64}$")
-    page: int = Field(ge=1, le=10**6)
+    page: int = Field(ge=1, le=10**6, strict=True)
     width: Side = Field(description="of the page that the boxes are in, as the queue says it")
     height: Side
     detections: list[Marked] = Field(max_length=1000, description="all marks; none if empty")
     replaces: int | None = Field(
-        None, ge=0, description="the version that was seen, 0 for none; refused if there is a newer"
+        None,
+        ge=0,
+        strict=True,
+        description="the version that was seen, 0 for none; refused if there is a newer",
     )
+
+
+SCHEMA = NewCorrection.model_json_schema(ref_template="#/components/schemas/{model}")
+del SCHEMA["$defs"]  # which the answers' schemas have
 
 
 class Corrected(Correction):
@@ -165,13 +174,17 @@ async def queue(
     "/v1/corrections",
     status_code=201,
     response_model=Corrected,
-    responses=answers.problems(400, 401, 404, 409, 422, 503),
+    responses=answers.problems(400, 401, 404, 409, 413, 422, 503),
     summary="Say what is on a page",
+    openapi_extra={
+        "requestBody": {"required": True, "content": {"application/json": {"schema": SCHEMA}}}
+    },
 )
-async def corrections(request: Request, correction: NewCorrection) -> Response:
+async def corrections(request: Request) -> Response:
     """Stored beside the answer, which stays as it is, as the page's next version."""
     log = await log_of(request)
     caller = caller_of(request)
+    correction = await correction_of(request)
     boxes = [{"class": mark.class_, "bbox": list(mark.bbox)} for mark in correction.detections]
     size = correction.width, correction.height
     try:
@@ -260,6 +273,17 @@ def tar(log: PredictionLog, bounds: Bounds, dpi: int) -> Iterator[bytes]:
             return export.page_picture(content, correction, dpi, bounds, process)
 
         yield from export.archive(export.members(log.corrected(), draw))
+
+
+async def correction_of(request: Request) -> NewCorrection:
+    """What the body says. Raises Problem 400, 413. FastAPI would read it before anybody's key."""
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise Problem(400, "content-type: expected application/json")
+    body = await body_of(request, CORRECTION_MAX, CORRECTION_MAX, "body")
+    try:
+        return NewCorrection.model_validate_json(body)
+    except ValidationError as error:
+        raise invalid(error.errors()[0]) from None
 
 
 async def log_of(request: Request) -> PredictionLog:

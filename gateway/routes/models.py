@@ -14,6 +14,7 @@ from gateway.callers import caller_of, known_caller
 from gateway.descriptions import MODELS, READING, examples, takes_file
 from gateway.documents import sha256
 from gateway.log import Entry
+from gateway.problems import Problem
 from gateway.uploads import upload_of
 
 router = APIRouter(tags=["models"])
@@ -44,7 +45,7 @@ async def models(request: Request) -> Any:
 @router.post(
     "/v1/read",
     response_model=answers.Reading,
-    responses=answers.problems(400, 401, 413, 422, 429, 503, 504),
+    responses=answers.problems(400, 401, 413, 415, 422, 429, 503, 504),
     summary="The digits of a CAPTCHA of your own portal",
     openapi_extra=takes_file(example=READING),
 )
@@ -54,6 +55,8 @@ async def read(request: Request) -> Any:
     caller = caller_of(request)
     state.admission.check()
     upload = await upload_of(request, state.settings.max_image_bytes)
+    if upload.data.startswith(b"%PDF-"):
+        raise Problem(415, "document: a PDF, expected an image", "urn:countersign:other-kind")
     model = await state.tritons.model(caller.key, READER)
     began = time.perf_counter()
     async with state.admission.page():

@@ -219,6 +219,8 @@ def test_a_check_is_logged_with_its_outcome(gateway):
         ({"detections": [{"class": "stamp", "bbox": [1, 2, 3, 9e9]}]}, 422, "detections[0].bbox"),
         ({"detections": [{"class": "stamp", "bbox": [1, 2, 3]}]}, 400, "detections.0.bbox"),
         ({"width": 0}, 400, "width: '0'"),
+        ({"width": True}, 400, "width: 'True'"),
+        ({"extra": "1" * 2**18}, 413, "bytes, limit 262144"),
         ({"extra": 1}, 400, "extra"),
     ],
 )

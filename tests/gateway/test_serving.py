@@ -99,6 +99,21 @@ def test_metrics_count_requests_and_pages(gateway, samples):
     assert count("gateway_pages_under_way") == 0
 
 
+@pytest.mark.parametrize(
+    ("path", "content", "status"),
+    [
+        ("/detect?iou=\uff11", b"", 400),  # a digit, but not of ASCII
+        ("/v1/documents?pages=\uff11", b"", 400),
+        ("/v1/read", b"%PDF-1.7", 415),
+        ("/v1/corrections/", b"", 404),  # and no way to the path without the slash
+    ],
+)
+def test_what_is_none_is_refused(gateway, path, content, status):
+    answer = gateway.post(path, content=content, headers={"Content-Type": "application/pdf"})
+    assert answer.status_code == status
+    assert answer.headers["Content-Type"] == "application/problem+json"
+
+
 def test_openapi_describes_each_path_with_examples(gateway):
     told = gateway.get("/openapi.json").json()
     assert {"/detect", "/v1/documents", "/v1/read", "/v1/models", "/v1/render"} <= set(
