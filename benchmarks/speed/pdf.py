@@ -115,6 +115,7 @@ def main() -> None:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("COUNTERSIGN_GATEWAY_DATA", str((args.out / "log").resolve()))
+    os.environ.setdefault("COUNTERSIGN_GATEWAY_MAX_DOCUMENT_BYTES", str(2**28))  # 1,000 scans
     make_corpus.write(args.corpus, QUICK.files, kinds=(PAGE,))
     jpegs = limit.read(args.corpus, PAGE)
     rate, marks, most = through_gateway(document(jpegs, args.pages, args.out / "long.pdf"))
