@@ -7,6 +7,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from server import vitals
+
 # Python code that becomes the command after it, which ends should its parent be killed. Popen's
 # preexec_fn would do, but runs in a fork, which a gRPC client in this process can bring down
 PR_SET_PDEATHSIG = 1
@@ -38,7 +40,12 @@ def start(command: list[str], environment: dict[str, str], folder: Path) -> subp
 
 
 def end(process: subprocess.Popen[str], timeout_s: float) -> None:
-    """Ends the process by SIGTERM, and after `timeout_s` all that is left of its group."""
+    """Ends the process by SIGTERM, and after `timeout_s` all that is left of its group.
+
+    At once where one of the group is stopped, which would hold up all.
+    """
+    if vitals.fault(vitals.group(process.pid), may_end=True):
+        timeout_s = 0
     try:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):

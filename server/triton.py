@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from server import process, readiness, release, vitals
+from server import process, readiness, release
 from server.folder import SHM, check_shm, no_folder, private_folder, subfolder
 from server.log import Log
 from server.ports import address, check_ports, with_free_ports
@@ -108,7 +108,7 @@ class Triton:
             stack.enter_context(self._process.stdout)
             self._log = Log(self._process.stdout, self.settings.verbose)
             stack.callback(self._log.join)
-            stack.callback(self._end)
+            stack.callback(process.end, self._process, 2 * STEPS_EXIT_S)
             self._wait_until_ready()
             for segment in SHM.glob(f"{self.folder.name}_*"):
                 segment.chmod(0o600)  # pages travel in it, and it was made for all to read
@@ -133,13 +133,6 @@ class Triton:
                     limit = self.settings.ready_timeout_s
                     raise ServerError(f"not ready after {limit:g} s: {error}") from error
             time.sleep(0.1)
-
-    def _end(self) -> None:
-        """Ends the processes: at once where one is stopped, which would hold up all."""
-        assert self._process
-        if vitals.fault(vitals.group(self.pid), may_end=True):
-            self.kill()
-        process.end(self._process, 2 * STEPS_EXIT_S)
 
     def check(self) -> None:
         """Asks the server its samples. Raises readiness.NotReady."""
