@@ -33,7 +33,12 @@ class Log:
         r"CudaDriverHelper|CUDA driver|NVML|DCGM|pinned|GPU|depends on|ENVOY_SIGTERM|cannot bind"
         r"|Failed to create instance|absl::InitializeLog|text_format\.cc"
     )
-    FAILED = re.compile(r"failed to load '(?P<model>[^']+)' version (?P<version>\d+): (?P<why>.*)")
+    FAILED = re.compile(
+        r"(?:failed to load '(?P<version>[^']+)' version \d+"
+        r"|failed to load model '(?P<model>[^']+)'"
+        r"|Poll failed for model directory '(?P<folder>[^']+)'): (?P<why>.*)"
+    )
+    LACKS = re.compile(r"ensemble (?P<ensemble>\S+) (?P<why>contains models that are not avail.*)")
     LISTENING = re.compile(r"failed to start .* service: (?P<why>.*)")
 
     def __init__(
@@ -54,7 +59,11 @@ class Log:
                 self._record(line)
                 continue
             if failed := self.FAILED.search(line):
-                self.failures[failed["model"]] = plain(failed["why"])
+                model = failed["version"] or failed["model"] or failed["folder"]
+                self.failures[model] = plain(failed["why"])
+            elif failed := self.LACKS.search(line):
+                if not self.failures:  # else a model that failed is what it lacks
+                    self.failures[failed["ensemble"]] = plain(failed["why"])
             elif line.startswith("error:"):
                 self.errors.append(line.strip())
             elif line.startswith("C front: "):  # Envoy's last words

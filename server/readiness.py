@@ -13,7 +13,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import gettempdir
@@ -234,11 +234,19 @@ def call(
         connection.close()
     if reply.status == 200:
         return content
-    reason = content.decode(errors="replace") or reply.reason
+    reason = words(content) or reply.reason
     kind = {400: refused, 500: Broken}.get(reply.status, NotReady)
     failure = kind(f"{url}{path}: HTTP {reply.status} {reason}")
     failure.said = reason
     raise failure
+
+
+def words(content: bytes) -> str:
+    """What the body of an error says, in a line, without the places in a step's code."""
+    text = content.decode(errors="replace")
+    with suppress(ValueError, LookupError, TypeError):
+        text = json.loads(text)["error"]
+    return " ".join(text.partition("\n\nAt:")[0].split())
 
 
 def servers() -> list[Path]:

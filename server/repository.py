@@ -19,7 +19,7 @@ def models(repository: Path) -> dict[str, str]:
     configs = sorted(repository.glob("[!.]*/config.pbtxt"))
     if not configs:
         raise ServerError(f"model repository {repository}: no folder in it has a config.pbtxt")
-    return {path.parent.name: path.read_text() for path in configs}
+    return {path.parent.name: path.read_text(errors="replace") for path in configs}
 
 
 def ensembles(repository: Path) -> dict[str, str]:
@@ -40,13 +40,13 @@ def kind(config: str) -> str:
 
 def steps(repository: Path, ensemble: str) -> tuple[str, ...]:
     """The models that an ensemble has, in its order."""
-    config = (repository / ensemble / "config.pbtxt").read_text()
+    config = (repository / ensemble / "config.pbtxt").read_text(errors="replace")
     return tuple(re.findall(r'\bmodel_name\s*:\s*"([^"]+)"', config))
 
 
 def versions(repository: Path, model: str) -> list[int]:
     """A model's versions, newest first; [] where its config.pbtxt says which are served."""
-    if "version_policy" in (repository / model / "config.pbtxt").read_text():
+    if "version_policy" in (repository / model / "config.pbtxt").read_text(errors="replace"):
         return []
     names = [path.name for path in (repository / model).glob("[1-9]*") if path.is_dir()]
     return sorted((int(name) for name in names if name.isdigit()), reverse=True)

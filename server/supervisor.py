@@ -94,21 +94,24 @@ class Supervisor:
         self._publish()
 
     def _open_first(self) -> None:
-        versions = newest(self.settings.repository)
+        versions, instead = newest(self.settings.repository), []
         while True:
             copy = next(self._copies)
             try:
                 self.release = release.read(self.settings, copy, versions)
                 self.slots = [Slot(0, self._replica(0, self.release))]
-                return self._wait(self.slots[0].current)
+                self._wait(self.slots[0].current)
+                break
             except ModelError as error:
                 back = older(self.settings.repository, versions, error.blamed)
                 if not back:
                     raise
                 served = ", ".join(f"{name} {number}" for name, number in back.items())
-                warn(f"{error}; served instead: {served}")
+                instead.append(f"{error}; served instead: {served}")
                 shutil.rmtree(copy, ignore_errors=True)
                 versions |= back
+        for line in instead:
+            warn(line)
 
     def _wait(self, replica: Replica) -> None:
         while replica.state is State.STARTING:
