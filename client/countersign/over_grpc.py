@@ -194,25 +194,29 @@ def from_message(reply: Message) -> Any:
 
 
 class Doubt:
-    """Whether a server may not speak gRPC: it has never answered, and hung up twice."""
+    """Whether a server does not speak gRPC: it never answered, and hung up time and again, twice
+    while it spoke HTTP. One that starts again may do so once."""
 
     def __init__(self) -> None:
-        self._answered, self._hung_up = False, 0
+        self._answered, self._hung_up, self._spoke_http = False, 0, 0
 
     def end(self) -> None:
         """The server answered."""
         self._answered = True
 
-    def grows(self, reason: str) -> bool:
-        """A call failed for `reason`; whether there is doubt."""
-        self._hung_up += any(words in reason for words in HUNG_UP)
-        return not self._answered and self._hung_up > 1
+    def certain(self, reason: str, endpoint: tuple[str, int]) -> bool:
+        """A call failed for `reason`; whether that makes it certain."""
+        if self._answered or not any(words in reason for words in HUNG_UP):
+            return False
+        self._hung_up += 1
+        self._spoke_http += self._hung_up > 1 and speaks_http(endpoint)
+        return self._spoke_http > 1
 
 
 def translated(error: grpc.RpcError, address: Address, doubt: Doubt) -> CountersignError:
     """What a failed call means. A server in doubt is asked over HTTP."""
     reason = error.details() or ""
-    if NOT_HTTP2 in reason or (doubt.grows(reason) and speaks_http(address.endpoint)):
+    if NOT_HTTP2 in reason or doubt.certain(reason, address.endpoint):
         return misdirected(
             f"{address.netloc}: this port does not speak gRPC: name the gRPC port, or protocol http"
         )

@@ -95,6 +95,16 @@ def test_a_port_that_hangs_up_on_grpc_is_asked_whether_it_speaks_http():
         thread.join()
 
 
+def test_a_port_of_both_protocols_may_hang_up_while_it_starts(monkeypatch):
+    """As Envoy's: it answers over HTTP by the time that it is asked."""
+    doubt, hung_up = over_grpc.Doubt(), over_grpc.HUNG_UP[0]
+    monkeypatch.setattr(over_grpc, "speaks_http", lambda endpoint: True)
+    assert [doubt.certain(hung_up, ("host", 1)) for _ in range(3)] == [False, False, True]
+    doubt = over_grpc.Doubt()
+    doubt.end()
+    assert not any(doubt.certain(hung_up, ("host", 1)) for _ in range(3))
+
+
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
 def test_nobody_listening_is_unavailable(protocol):
     with socket.socket() as unused:

@@ -21,6 +21,7 @@ binutils = pytest.mark.skipif(
 )
 
 
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the images have Python 3.11")
 @pytest.mark.parametrize("pattern", [*OF_WHEELS, *trim.STRIPPED])
 def test_the_wheels_have_what_the_images_leave_out(pattern):
     assert trim.files(SITE, pattern)

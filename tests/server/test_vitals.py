@@ -50,6 +50,8 @@ def test_a_step_is_called_by_its_model(tmp_path):
     script.write_text("input()")
     command = [sys.executable, "models/captcha_heads/2/model.py"]
     with subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE) as process:
+        while not (vitals.PROC / str(process.pid) / "cmdline").read_bytes():
+            pass  # the kernel shows it a moment after the program is there
         assert vitals.name(process.pid) == "captcha_heads"
         assert vitals.working_in(tmp_path.resolve()) == [process.pid]
         process.communicate()
