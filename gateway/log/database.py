@@ -5,6 +5,7 @@ No error says the URL: it may have a password.
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -102,13 +103,26 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 def _prepare(connection: sqlite3.Connection, _: Any) -> None:
     connection.isolation_level = None  # _begin begins
+    _write_ahead(connection)
     for pragma in (
-        "journal_mode = wal",
         "synchronous = normal",  # a power cut may take the last answers, and breaks nothing
         "foreign_keys = on",
         "secure_delete = on",  # what is deleted is overwritten
     ):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """SQLite waits for no other process that does the same to a new file, so this does."""
+    end = time.monotonic() + SQLITE["timeout"]
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = wal")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > end:
+                raise
+        time.sleep(0.01)
 
 
 def _begin(connection: Connection) -> None:

@@ -39,6 +39,5 @@ def test_one_replica_answers_while_the_other_is_replaced(run):
 def test_the_server_says_what_it_replaced(run):
     _, _, victim = run
     told = victim.log.read_text()
-    for words in ("document_yolo, process", "captcha_preprocess, process", "tritonserver, process"):
-        assert told.count(words) == 1
+    assert told.count("; another is started") == 3
     assert "W the front died, exit status -9; it is started again" in told
