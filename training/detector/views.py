@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import cv2
@@ -91,7 +92,8 @@ def _shrink(path: Path, folder: Path, fit: Any) -> Path:
     )
     if size != (width, height):
         pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    partial_file = target.with_suffix(".part.jpg")
+    # two files may be the same page, and two runs may share the folder
+    partial_file = target.with_suffix(f".{os.getpid()}-{get_ident()}.jpg")
     cv2.imwrite(str(partial_file), pixels, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
     partial_file.rename(target)
     return target

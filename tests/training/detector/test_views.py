@@ -131,3 +131,9 @@ def test_a_view_depends_on_its_seed_alone(marked, tmp_path):
     np.testing.assert_array_equal(seen(3).pixels, seen(3).pixels)
     np.testing.assert_array_equal(seen(3).xyxy, seen(3).xyxy)
     assert not np.array_equal(seen(3).pixels, seen(4).pixels)
+
+
+def test_the_same_page_many_times_is_shrunk_without_a_quarrel(marked, tmp_path):
+    page = read_pages(marked)[0]
+    cached = cache([page] * 64, tmp_path, FIT, "")
+    assert {each.file for each in cached} == set(tmp_path.iterdir())
