@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from countersign.documents import Document
 from countersign.messages import OPERATING_POINTS, Model
 from gateway.asked import Asked
 from gateway.callers import Caller
+from gateway.documents import head_of, sha256
 from gateway.log import Entry
 from gateway.state import State
 
@@ -55,6 +57,15 @@ class Record:
                 content=self.content,
             )
         )
+
+
+async def begun(
+    document: Document, data: bytes, asked: Asked, state: State, caller: Caller
+) -> Record:
+    """The record of a document, which `data` is, before its pages. Raises CountersignError."""
+    model = await state.tritons.model(caller.key)
+    head = head_of(document, data, await sha256(data), asked, model)
+    return Record(state, caller, head, asked, model, data)
 
 
 def thresholds(asked: Asked, model: Model) -> dict[str, float]:

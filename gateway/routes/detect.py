@@ -9,8 +9,8 @@ from gateway import answers
 from gateway.asked import asked
 from gateway.callers import caller_of
 from gateway.descriptions import DETECTIONS, DETECTOR, takes_file
-from gateway.documents import head_of, look_at, opened, sha256
-from gateway.records import Record
+from gateway.documents import look_at, opened
+from gateway.records import begun
 from gateway.uploads import upload_of
 
 router = APIRouter(tags=["documents"])
@@ -35,10 +35,8 @@ async def detect(request: Request) -> Response:
     async with opened(upload.data, wanted, state) as document:
         answer = await look_at(document, 1, wanted, state, caller.key)
         if state.log is not None:
-            model = await state.tritons.model(caller.key)
-            digest = await sha256(upload.data)
-            head = head_of(document, upload.data, digest, wanted, model)
-            record = Record(state, caller, head, wanted, model, upload.data, [answer.body])
+            record = await begun(document, upload.data, wanted, state, caller)
+            record.pages.append(answer.body)
             record.began -= answer.body["milliseconds"] / 1000
             record.put()
     rows = [{name: row[name] for name in FIELDS} for row in answer.body["detections"]]

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from typing import Any
 
 import orjson
 from anyio import fail_after
@@ -18,9 +17,9 @@ from gateway import answers
 from gateway.asked import DPI, asked, bad, whole
 from gateway.callers import known_caller
 from gateway.descriptions import DETECTOR, DOCUMENT, takes_file
-from gateway.documents import PageAnswer, answer_document, head_of, opened, sha256
+from gateway.documents import PageAnswer, answer_document, opened
 from gateway.problems import problem_of
-from gateway.records import Record
+from gateway.records import Record, begun
 from gateway.uploads import upload_of
 
 router = APIRouter(tags=["documents"])
@@ -51,16 +50,13 @@ async def documents(request: Request) -> Response:
     async with AsyncExitStack() as stack:
         document = await stack.enter_async_context(opened(upload.data, wanted, state))
         wanted.numbers(document.page_count)
-        model = await state.tritons.model(caller.key)
-        digest = await sha256(upload.data)
-        head = head_of(document, upload.data, digest, wanted, model)
-        record = Record(state, caller, head, wanted, model, upload.data)
+        record = await begun(document, upload.data, wanted, state, caller)
         pages = answer_document(document, wanted, state, caller.key)
         stack.push_async_callback(pages.aclose)
         stack.callback(record.put)
         if NDJSON in request.headers.get("accept", ""):
             limit_s = state.settings.document_timeout_s + state.settings.timeout_s
-            return Lines(ndjson(head, pages, record), stack.pop_all(), limit_s)
+            return Lines(ndjson(pages, record), stack.pop_all(), limit_s)
         async for answer in pages:
             record.pages.append(answer.body)
         return Response(orjson.dumps(record.document), media_type="application/json")
@@ -80,11 +76,9 @@ class Lines(StreamingResponse):
                 await super().__call__(scope, receive, send)
 
 
-async def ndjson(
-    head: dict[str, Any], pages: AsyncIterator[PageAnswer], record: Record
-) -> AsyncIterator[bytes]:
+async def ndjson(pages: AsyncIterator[PageAnswer], record: Record) -> AsyncIterator[bytes]:
     """The head, a line a page, and what came to be."""
-    yield orjson.dumps(head) + b"\n"
+    yield orjson.dumps(record.head) + b"\n"
     try:
         async for answer in pages:
             record.pages.append(answer.body)

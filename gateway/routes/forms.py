@@ -19,7 +19,7 @@ from countersign.messages import Detections, Model
 from gateway import answers
 from gateway.asked import Asked, asked, bad
 from gateway.callers import Caller, caller_of, known_caller
-from gateway.documents import PageAnswer, answer_document, head_of, look_at, opened, sha256
+from gateway.documents import PageAnswer, answer_document, look_at, opened
 from gateway.forms import (
     Check,
     Form,
@@ -37,7 +37,7 @@ from gateway.forms import (
     upright,
 )
 from gateway.problems import Problem, problem_of
-from gateway.records import Record
+from gateway.records import begun
 from gateway.state import State
 from gateway.uploads import files_of, upload_of
 
@@ -83,11 +83,8 @@ async def check(request: Request) -> Response:
     async with AsyncExitStack() as stack:
         document = await stack.enter_async_context(opened(upload.data, wanted, state))
         wanted.numbers(document.page_count)
-        model = await state.tritons.model(caller.key)
-        accept = accept_of(model)
-        digest = await sha256(upload.data)
-        head = head_of(document, upload.data, digest, wanted, model)
-        record = Record(state, caller, head, wanted, model, upload.data)
+        record = await begun(document, upload.data, wanted, state, caller)
+        accept = accept_of(record.model)
         stack.callback(record.put)
         pages = []
         async for answer, sheet in pages_of(document, wanted, state, caller):

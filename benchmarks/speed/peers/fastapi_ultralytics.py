@@ -4,6 +4,7 @@ python -m benchmarks.speed.peers.fastapi_ultralytics --onnx usual.onnx --port 81
 """
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,7 @@ CONFIDENCE, IOU = 0.43, 0.5  # about the served operating point
 
 def service(onnx: Path) -> FastAPI:
     """POST a file to /predict; GET /health says when it is up."""
-    app = FastAPI()
-    model: Any = YOLO(onnx, task="detect")
-    model.predict(np.zeros((640, 640, 3), np.uint8), verbose=False)  # loads the weights
+    app, model = healthy(), loaded(onnx)
 
     @app.post("/predict")
     def predict(file: UploadFile) -> dict:  # in a thread of FastAPI's pool
@@ -34,6 +33,13 @@ def service(onnx: Path) -> FastAPI:
             "labels": [found.names[int(class_id)] for class_id in found.boxes.cls],
         }
 
+    return app
+
+
+def healthy() -> FastAPI:
+    """An app with /health alone."""
+    app = FastAPI()
+
     @app.get("/health")
     def health() -> str:
         return "ok"
@@ -41,8 +47,16 @@ def service(onnx: Path) -> FastAPI:
     return app
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def loaded(onnx: Path) -> Any:
+    """ultralytics' model, its weights in memory."""
+    model = YOLO(onnx, task="detect")
+    model.predict(np.zeros((640, 640, 3), np.uint8), verbose=False)
+    return model
+
+
+def main(service: Callable[[Path], FastAPI], text: str) -> None:
+    """Runs a service, which `text` describes, as the command line says."""
+    parser = argparse.ArgumentParser(description=text.splitlines()[0])
     parser.add_argument("--onnx", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
     args = parser.parse_args()
@@ -50,4 +64,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(service, __doc__)
