@@ -2,59 +2,109 @@
 
 import csv
 import json
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
-from PIL import Image, ImageOps
 from tqdm import tqdm
 
+from inprocess.steps import captcha
+
 WIDTH, HEIGHT = 200, 50  # px
-DIGITS = 6
+DIGITS = 6  # places of the CAPTCHAs of our own generator
+NUMERALS = "0123456789"
+LEAST_PLACES, MOST_PLACES = 4, 8
 GENERATED = "generated.json"  # style and seed, beside images of our own generator
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
 
 
 @dataclass(frozen=True)
 class Images:
-    """N labelled images, in the order of their names."""
+    """N labelled images of one portal's kind, in the order of their names."""
 
     pixels: np.ndarray  # (N, 50, 200) uint8, grey
-    labels: np.ndarray  # (N, 6) int64, digits from left to right
+    labels: np.ndarray  # (N, places) int64, characters from left to right, by place in `alphabet`
     names: tuple[str, ...]
     source: dict = field(default_factory=dict)  # folder, and what generated it, for model cards
+    alphabet: str = NUMERALS
 
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def places(self) -> int:
+        """Characters of each label."""
+        return self.labels.shape[1]
+
+    @property
+    def texts(self) -> list[str]:
+        return ["".join(self.alphabet[index] for index in row) for row in self.labels]
+
     def subset(self, rows: np.ndarray) -> "Images":
         """The images at these indices, in their order."""
         names = tuple(self.names[row] for row in rows)
-        return Images(self.pixels[rows], self.labels[rows], names, self.source)
+        return replace(self, pixels=self.pixels[rows], labels=self.labels[rows], names=names)
+
+    def spelt(self, alphabet: str) -> "Images":
+        """The images with labels of another alphabet. ValueError for a label that it cannot spell.
+
+        A folder of few images may lack some of the characters that a reader knows.
+        """
+        if alphabet == self.alphabet:
+            return self
+        labels = indices(self.texts, alphabet, self.names)
+        return replace(self, labels=labels, alphabet=alphabet)
 
 
 def checked_label(text: str, source: str) -> str:
-    """`text` if it is six digits. ValueError naming `source` otherwise."""
-    if not re.fullmatch(rf"[0-9]{{{DIGITS}}}", text):
-        raise ValueError(f"{source}: label {text!r} ({len(text)} characters), expected 6 digits")
+    """`text` if it is 4 to 8 visible characters. ValueError naming `source` otherwise."""
+    if not LEAST_PLACES <= len(text) <= MOST_PLACES:
+        raise ValueError(
+            f"{source}: label {text!r} ({len(text)} characters), "
+            f"expected {LEAST_PLACES} to {MOST_PLACES}"
+        )
+    if not text.isprintable() or " " in text or unicodedata.normalize("NFKC", text) != text:
+        raise ValueError(f"{source}: label {text!r}, expected visible characters in normal form")
     return text
+
+
+def alphabet_of(texts: Iterable[str]) -> str:
+    """The characters of the labels, sorted; all ten digits if there are no others."""
+    seen = set().union(*texts)
+    return NUMERALS if seen <= set(NUMERALS) else "".join(sorted(seen))
+
+
+def indices(texts: Sequence[str], alphabet: str, names: Sequence[str]) -> np.ndarray:
+    """(N, places) int64, each character's place in the alphabet.
+
+    ValueError naming the image whose label has another length, or a character that is not in it.
+    """
+    for text, name in zip(texts, names, strict=True):
+        if len(text) != len(texts[0]):
+            raise ValueError(
+                f"{name}: label {text!r} has {len(text)} characters, "
+                f"{names[0]}'s {texts[0]!r} has {len(texts[0])}: a portal's are of one length"
+            )
+        if strange := sorted(set(text) - set(alphabet)):
+            raise ValueError(f"{name}: label {text!r}, {strange[0]!r} is none of {alphabet}")
+    place = {character: index for index, character in enumerate(alphabet)}
+    return np.array([[place[character] for character in text] for text in texts], np.int64)
 
 
 def named_labels(folder: Path) -> dict[str, str]:
     """File name -> label, by name: "482913.png" or "482913_17.png" is 482913.
 
     A labels.csv in the folder (rows of file name, label; a "file,label" header may come first)
-    replaces the names. ValueError for a label that is not six digits or a file not there.
+    replaces the names. ValueError for what is no label or a file not there.
     """
     table = folder / "labels.csv"
     if not table.exists():
         files = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
         return {name: checked_label(Path(name).stem.split("_")[0], name) for name in files}
     labels = {}
-    with table.open(newline="") as rows:
+    with table.open(newline="", encoding="utf-8") as rows:
         for number, row in enumerate(csv.reader(rows), 1):
             if not row or (number == 1 and row == ["file", "label"]):
                 continue
@@ -68,21 +118,14 @@ def named_labels(folder: Path) -> dict[str, str]:
 
 
 def read_grey(path: Path) -> np.ndarray:
-    """(50, 200) uint8 grey, resized as the served captcha_preprocess does. ValueError if no image.
+    """(50, 200) uint8 grey, as the served captcha_preprocess makes it of the file.
 
-    Transparent parts lie on white.
+    ValueError, in its words, for what it would refuse.
     """
     try:
-        image = ImageOps.exif_transpose(Image.open(path))
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        grey = np.asarray(image.convert("L"))
-    except OSError as error:
-        raise ValueError(f"{path}: {path.stat().st_size} bytes, no readable image") from error
-    shrinks = image.width > WIDTH or image.height > HEIGHT
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cv2.resize(grey, (WIDTH, HEIGHT), interpolation=how)
+        return captcha.pixels_of(path.read_bytes(), WIDTH, HEIGHT)[0]
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def load(folder: Path) -> Images:
@@ -90,23 +133,28 @@ def load(folder: Path) -> Images:
     labels = named_labels(folder)
     if not labels:
         raise ValueError(f"{folder}: no images ({' '.join(sorted(SUFFIXES))}) and no labels.csv")
+    names, alphabet = tuple(labels), alphabet_of(labels.values())
+    rows = indices(list(labels.values()), alphabet, names)
     pixels = [read_grey(folder / name) for name in tqdm(labels, desc=str(folder), unit="image")]
-    digits = [[int(digit) for digit in label] for label in labels.values()]
     generated = folder / GENERATED
     source = json.loads(generated.read_text()) if generated.exists() else {}
     source = {"folder": folder.name, "images": len(labels)} | source
-    return Images(np.stack(pixels), np.array(digits, np.int64), tuple(labels), source)
+    return Images(np.stack(pixels), rows, names, source, alphabet)
 
 
 def joined(parts: Sequence[Images]) -> Images:
-    """All images of several folders as one set."""
+    """All images of several folders as one set. ValueError if their labels differ in length."""
     if len(parts) == 1:
         return parts[0]
+    names = tuple(name for part in parts for name in part.names)
+    texts = [text for part in parts for text in part.texts]
+    alphabet = alphabet_of(texts)
     return Images(
         np.concatenate([part.pixels for part in parts]),
-        np.concatenate([part.labels for part in parts]),
-        tuple(name for part in parts for name in part.names),
+        indices(texts, alphabet, names),
+        names,
         {"folders": [part.source for part in parts]},
+        alphabet,
     )
 
 

@@ -14,8 +14,11 @@ from decode import open_image, read_pixels
 MAX_PIXELS = 4_000_000  # of a file: no CAPTCHA is as large, and a page would hold up the others
 
 
-def to_pixels(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """(H, W) uint8 grey -> (1, height, width) uint8 grey."""
+def pixels_of(sent: bytes, width: int, height: int) -> np.ndarray:
+    """(1, height, width) uint8 grey. ValueError for what is no image or over a limit."""
+    encoded = open_image(sent, max_pixels=MAX_PIXELS)
+    shrink = min(1.0, max(width, height) / min(encoded.size))
+    image = read_pixels(encoded, shrink, grey=True)
     shrinks = image.shape[1] > width or image.shape[0] > height
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return cv2.resize(image, (width, height), interpolation=interpolation)[None]
@@ -27,13 +30,11 @@ def respond(request, width: int, height: int):
     try:
         if names := sorted(json.loads(request.parameters() or "{}")):
             raise ValueError(f"parameter {names[0]}: unknown, captcha_reader takes none")
-        encoded = open_image(sent, max_pixels=MAX_PIXELS)
-        shrink = min(1.0, max(width, height) / min(encoded.size))
-        image = read_pixels(encoded, shrink, grey=True)
+        pixels = pixels_of(sent, width, height)
     except ValueError as error:
         refusal = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
         return pb_utils.InferenceResponse([], refusal)
-    return pb_utils.InferenceResponse([pb_utils.Tensor("pixels", to_pixels(image, width, height))])
+    return pb_utils.InferenceResponse([pb_utils.Tensor("pixels", pixels)])
 
 
 class TritonPythonModel:
