@@ -91,6 +91,12 @@ def lay_out(repository: Path, folder: Path, served: dict[str, int], preprocesses
             raise ModelError(f"{name}: cannot be read: {reason(error)}", [name]) from error
 
 
+def finalizes(repository: Path) -> bool:
+    """Whether a step has something to do at its end."""
+    code = repository.glob("*/*/*.py")
+    return any("def finalize(" in path.read_text(errors="replace") for path in code)
+
+
 def copy_model(model: Path, copy: Path, version: int | None) -> None:
     """Copies all of a model but config.pbtxt and, unless that is None, its other versions."""
     copy.mkdir(parents=True)

@@ -15,6 +15,7 @@ from server.folder import SHM, check_shm, no_folder, private_folder, subfolder
 from server.log import Log
 from server.ports import address, check_ports, with_free_ports
 from server.release import Release
+from server.repository import finalizes
 from server.settings import ModelError, ServerError, Settings
 from server.wheel import Installed, Wheel, find_tritonserver
 
@@ -108,7 +109,8 @@ class Triton:
             stack.enter_context(self._process.stdout)
             self._log = Log(self._process.stdout, self.settings.verbose)
             stack.callback(self._log.join)
-            stack.callback(process.end, self._process, 2 * STEPS_EXIT_S)
+            has_end = finalizes(self.release.folder)
+            stack.callback(process.end, self._process, 2 * STEPS_EXIT_S if has_end else 0)
             self._wait_until_ready()
             for segment in SHM.glob(f"{self.folder.name}_*"):
                 segment.chmod(0o600)  # pages travel in it, and it was made for all to read
@@ -156,7 +158,10 @@ class Triton:
         return self._process.poll() if self._process else None
 
     def stop(self) -> None:
-        """Ends the server and removes all that it made; requests in flight are not waited for."""
+        """Ends the server and removes all that it made; requests in flight are not waited for.
+
+        Steps with a finalize() get time for it; it takes Triton seconds to end the others as well.
+        """
         self._stop.close()
 
     def kill(self) -> None:
@@ -169,7 +174,8 @@ def command_line(settings: Settings, backends: Path, prefix: str, private: bool)
     """tritonserver's arguments, in a folder with models/.
 
     Names of shared memory files begin with `prefix`. Paths are relative: Triton passes them on to
-    a shell, where a space would part them.
+    a shell, where a space would part them. Each config.pbtxt is complete: Triton would start each
+    step once more to ask it what is missing.
     """
     options = {
         "model-repository": "models",
@@ -183,7 +189,8 @@ def command_line(settings: Settings, backends: Path, prefix: str, private: bool)
     for endpoint in ("http", "grpc", "metrics"):
         options[f"{endpoint}-address"] = f"unix:{endpoint}.sock" if private else settings.host
         options[f"{endpoint}-port"] = 1 if private else getattr(settings, f"{endpoint}_port")
-    return [f"--{name}={value}" for name, value in options.items()]
+    named = [f"--{name}={value}" for name, value in options.items()]
+    return ["--disable-auto-complete-config", *named]
 
 
 def environment(found: Wheel | Installed, settings: Settings) -> dict[str, str]:

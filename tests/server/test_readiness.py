@@ -116,7 +116,7 @@ def test_a_detector_of_another_name_may_find_what_it_likes(name, answer, reason,
             pass
 
     with HTTPServer(("127.0.0.1", 0), Stub) as stub:
-        Thread(target=stub.serve_forever, daemon=True).start()
+        Thread(target=stub.serve_forever, args=[0.01], daemon=True).start()
         expected = pytest.raises(Wrong, match=reason) if reason else nullcontext()
         try:
             with expected:

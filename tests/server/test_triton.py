@@ -18,12 +18,17 @@ from tests.server.conftest import leftovers, processes_of
 ANY_PORTS = {"http_port": 0, "grpc_port": 0, "metrics_port": 0}
 
 
-def test_starts_and_stops_leave_nothing_behind(captcha_repository):
-    for _ in range(2):
-        with Triton(Settings(repository=captcha_repository, **ANY_PORTS)) as triton:
+def test_starts_and_stops_leave_nothing_behind(captcha_repository, tmp_path):
+    """And a step that has something to do at its end gets to do it."""
+    repository, done = shutil.copytree(captcha_repository, tmp_path / "models"), tmp_path / "done"
+    step = repository / "captcha_postprocess" / "1" / "model.py"
+    for end in ("", f"\n    def finalize(self):\n        open({str(done)!r}, 'w').close()\n"):
+        step.write_text(step.read_text() + end)
+        with Triton(Settings(repository=repository, **ANY_PORTS)) as triton:
             group, folder = triton.pid, triton.folder
             assert len(processes_of(group)) == 4  # tritonserver and three steps
             assert leftovers(folder)
+        assert done.exists() == bool(end)
         assert processes_of(group) == []
         assert leftovers(folder) == []
 

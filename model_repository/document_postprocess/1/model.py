@@ -147,6 +147,3 @@ class TritonPythonModel:
                 pb_utils.Tensor("page_count", page_count),
             ]
         )
-
-    def finalize(self):
-        self.tally.tell()
