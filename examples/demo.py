@@ -53,7 +53,7 @@ def show_page(client: Client, path: Path) -> None:
 def show_captcha(client: Client, path: Path) -> None:
     """Prints one CAPTCHA's digits, or that the reader does not answer for them."""
     reading, latency = timed(client.read, path.read_bytes())
-    text = "uncertain" if reading.certain is False else reading.text
+    text = reading.text if reading.certain else "uncertain"
     print(f"  {path.name:24} {text:10} {reading.confidence:.4f} {latency:13.1f} ms")
 
 

@@ -115,8 +115,8 @@ class Reading(Answer):
     text: str = Field(examples=["604913"])
     confidence: float
     digit_confidence: list[float]
-    certain: bool | None
-    threshold: float | None
+    certain: bool
+    threshold: float
 
 
 class Thresholds(Answer):

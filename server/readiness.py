@@ -25,6 +25,10 @@ from server.settings import SAMPLES, Settings
 
 OVERLAP_MIN = 0.5  # intersection over union at which a box counts as found
 LISTS = {DETECTOR: "pages.json", READER: "captchas.json"}
+OUTPUTS = {
+    DETECTOR: ("boxes", "scores", "labels"),
+    READER: ("text", "digit_confidence", "certain", "threshold"),  # old repositories lack the last
+}
 SAMPLE_ID = "countersign-sample"  # by which document_postprocess knows that no user asks
 FORMS = {  # of those lists, for who writes one
     "pages.json": '{"a.png": {"boxes": [{"class": "stamp", "xyxy": [x0, y0, x1, y1]}]}}',
@@ -134,11 +138,10 @@ def finished(url: str, models: Sequence[str], timeout_s: float = 5) -> dict[str,
 
 def malformed(kind: str, answer: dict[str, list]) -> str:
     """What an answer lacks, nothing if it has the form of its kind."""
-    needed = ("boxes", "scores", "labels") if kind == DETECTOR else ("text", "digit_confidence")
-    if missing := [name for name in needed if name not in answer]:
+    if missing := [name for name in OUTPUTS[kind] if name not in answer]:
         return f"no output {', '.join(missing)}"
     if kind == DETECTOR:
-        boxes, scores, labels = (len(answer[name]) for name in needed)
+        boxes, scores, labels = (len(answer[name]) for name in OUTPUTS[kind])
         if not boxes == 4 * scores == 4 * labels:
             return f"{boxes} numbers in boxes, {scores} scores, {labels} labels"
     return ""

@@ -20,6 +20,11 @@ READER = "captcha_reader"
 OPERATING_POINTS = ("accept", "review")
 NO_HEADERS: Mapping[str, str] = {}
 
+OUTPUTS_SINCE = dict.fromkeys(  # that replies of old model repositories lack
+    ("certain", "threshold"),
+    "the server's captcha_reader is too old to be relied on: export it again",
+)
+
 
 @dataclass(frozen=True)
 class Infer:
@@ -115,11 +120,11 @@ class PageDetections(Detections):
 class Reading:
     """The text of one CAPTCHA. Use it if `certain`; else fetch a new image, do not guess."""
 
-    text: str  # six digits
+    text: str  # as many characters as the portal's CAPTCHAs have, 6 digits of the shipped reader
     confidence: float  # probability that all of `text` is right, [0, 1]
-    digit_confidence: tuple[float, ...]  # probability of each digit, [0, 1]
-    certain: bool | None  # the text can be relied on; None if the server does not say
-    threshold: float | None = None  # `confidence` from which on it can; None likewise
+    digit_confidence: tuple[float, ...]  # probability of each character, [0, 1]
+    certain: bool  # the text can be relied on
+    threshold: float  # `confidence` from which on it can
 
 
 def detect_parameters(
@@ -188,14 +193,14 @@ def to_reading(reply: Reply, min_confidence: float | None = None) -> Reading:
     """The reader's reply as a record; `min_confidence` replaces the server's threshold.
 
     What the server is not certain of in spite of its threshold, as no image of six digits, stays
-    uncertain.
+    uncertain. Raises Refused for a reply that does not say whether it is certain, as those of
+    model repositories of before that: an unjudged text is not to be used.
     """
     confidence = float(_output(reply, "confidence")[0])
-    certain_output, threshold_output = reply.as_numpy("certain"), reply.as_numpy("threshold")
-    certain = None if certain_output is None else bool(certain_output[0])
-    threshold = None if threshold_output is None else float(threshold_output[0])
+    certain = bool(_output(reply, "certain")[0])
+    threshold = float(_output(reply, "threshold")[0])
     if min_confidence is not None:
-        rejected = certain is False and threshold is not None and confidence >= threshold
+        rejected = not certain and confidence >= threshold
         threshold = _number("min_confidence", min_confidence)
         certain = confidence >= threshold and not rejected
     return Reading(
@@ -251,7 +256,8 @@ def to_models(versions: Mapping[str, int], configs: Mapping[str, Mapping[str, An
 def _output(reply: Reply, name: str) -> np.ndarray:
     output = reply.as_numpy(name)
     if output is None:
-        raise Refused(f"model: its reply has no {name}; another kind of model was named")
+        why = OUTPUTS_SINCE.get(name, "another kind of model was named")
+        raise Refused(f"model: its reply has no {name}; {why}")
     return output
 
 

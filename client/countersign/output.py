@@ -29,7 +29,7 @@ def table_rows(file: str, answer: Detections | Reading, width: int) -> str:
     """
     file = printable(file)
     if isinstance(answer, Reading):
-        text = "uncertain" if answer.certain is False else printable(answer.text)
+        text = printable(answer.text) if answer.certain else "uncertain"
         return f"{file:{width}}  {text:9}  {answer.confidence:10.4f}"
     begin = f"{file:{width}}  {answer.page:4}  "
     rows = [
@@ -111,7 +111,7 @@ def _fields(answer: Answer, page: int) -> dict[str, Any]:
             "confidence": _short(answer.confidence),
             "digit_confidence": [_short(value) for value in answer.digit_confidence],
             "certain": answer.certain,
-            "threshold": None if answer.threshold is None else _short(answer.threshold),
+            "threshold": _short(answer.threshold),
         }
     detections = [
         {

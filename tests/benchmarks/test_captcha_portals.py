@@ -98,10 +98,10 @@ def test_figures_count_what_was_right_answered_and_wrongly_answered(tmp_path):
         Image.fromarray(np.zeros((5, 5), np.uint8)).save(tmp_path / f"{label}.png")
     readings = iter(
         [
-            Reading("000001", 0.9, (1,), True),
-            Reading("000002", 0.5, (1,), False),  # right, not answered
-            Reading("999999", 0.4, (1,), False),
-            Reading("999999", 0.9, (1,), True),
+            Reading("000001", 0.9, (1,), True, 0.8),
+            Reading("000002", 0.5, (1,), False, 0.8),  # right, not answered
+            Reading("999999", 0.4, (1,), False, 0.8),
+            Reading("999999", 0.9, (1,), True, 0.8),
         ]
     )
     found = figures(lambda image: next(readings), tmp_path, 4)

@@ -120,10 +120,11 @@ def test_what_the_server_found_too_weak_may_be_certain_enough_for_the_caller():
     assert to_reading(weak, 0.7).certain is True
 
 
-def test_a_server_that_does_not_say_leaves_it_open():
+@pytest.mark.parametrize("min_confidence", [None, 0.7])
+def test_a_reading_that_nobody_judged_is_refused(min_confidence):
     older = Reply({name: CAPTCHA[name] for name in ("text", "confidence", "digit_confidence")})
-    assert to_reading(older).certain is None
-    assert to_reading(older, 0.7).certain is True
+    with pytest.raises(Refused, match=r"its reply has no certain; .* too old .*: export it again"):
+        to_reading(older, min_confidence)
 
 
 def config(*steps, **parameters):

@@ -82,6 +82,8 @@ def test_an_ensemble_that_is_not_loaded_is_not_ready(server, samples, tmp_path):
         check(server.http_url, goldens(repository, samples))
 
 
+READING = {"text": ["482913"], "confidence": [0.9], "digit_confidence": [1.0] * 6}
+JUDGED = {"certain": [True], "threshold": [0.8]}
 ANSWER = {"boxes": [0.0, 1.0, 2.0, 3.0], "scores": [0.5], "labels": ["seal"]}
 
 
@@ -93,12 +95,17 @@ ANSWER = {"boxes": [0.0, 1.0, 2.0, 3.0], "scores": [0.5], "labels": ["seal"]}
         ("published", ANSWER | {"scores": []}, "4 numbers in boxes, 0 scores, 1 labels"),
         ("published", {"boxes": []}, "no output scores, labels"),
         ("document_detector", ANSWER, "no stamp found at"),
+        ("letters", READING | JUDGED, ""),
+        ("letters", READING, "no output certain, threshold"),  # of an old repository
     ],
 )
-def test_a_detector_of_another_name_may_find_what_it_likes(name, answer, reason, samples, tmp_path):
+def test_an_ensemble_of_another_name_may_answer_what_it_likes_in_its_form(
+    name, answer, reason, samples, tmp_path
+):
     """Asked on a stand-in, which answers every request alike."""
     (tmp_path / name).mkdir()
-    config = (REPOSITORY / "document_detector" / "config.pbtxt").read_text()
+    shipped = "captcha_reader" if "text" in answer else "document_detector"
+    config = (REPOSITORY / shipped / "config.pbtxt").read_text()
     (tmp_path / name / "config.pbtxt").write_text(config)
     outputs = [{"name": output, "data": data} for output, data in answer.items()]
 

@@ -21,7 +21,7 @@ from training.captcha.images import named_labels
 
 
 def reading(text, confidence=0.99, certain=True):
-    return Reading(text, confidence, (confidence,) * 6, certain)
+    return Reading(text, confidence, (confidence,) * 6, certain, 0.9)
 
 
 def decoded(file):

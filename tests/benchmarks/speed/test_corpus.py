@@ -54,8 +54,8 @@ def test_a_wrong_answer_is_told(found, words):
 
 def test_digits_must_be_exact():
     captcha = Sample("captcha.png", "captcha", text="482913")
-    assert mistake(captcha, Reading("482913", 0.9, (0.9,) * 6, True)) == ""
-    wrong = mistake(captcha, Reading("482910", 0.9, (0.9,) * 6, True))
+    assert mistake(captcha, Reading("482913", 0.9, (0.9,) * 6, True, 0.8)) == ""
+    wrong = mistake(captcha, Reading("482910", 0.9, (0.9,) * 6, True, 0.8))
     assert wrong == "captcha.png: read 482910, expected 482913"
 
 
