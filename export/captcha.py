@@ -1,9 +1,10 @@
 """CAPTCHA checkpoint -> ONNX -> OpenVINO IR -> model repository.
 
-    python -m export.captcha RUN/best.pt --validation DIR --test DIR
+    python -m export.captcha RUN/best.pt --test DIR
 
-The calibration temperature and the operating point are fitted on the validation images and changed
-views of them. Nothing is written into the repository before the graph has the contract's names,
+The calibration temperature and the operating point are fitted on what the readers of the run's
+folds read, each of images that it never saw, or with --validation on those images and changed views
+of them. Nothing is written into the repository before the graph has the contract's names,
 types and shapes, agrees with the checkpoint, and reads the test images as well.
 """
 
@@ -21,29 +22,29 @@ import numpy as np
 import onnxruntime
 import openvino as ov
 import torch
-from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, interpolate
+from torch.nn.functional import interpolate
 from tqdm import tqdm
 
+from export.calibration import readings, temperature_and_point
 from export.gates import check_contract, check_gap, commit
 from export.graphs import F32, convert
 from export.repository import new_version, next_version, read_config, set_parameters
-from training.captcha.augment import augmented
+from training.captcha.augment import SCREENSHOT, augmented
 from training.captcha.generate import STYLES
 from training.captcha.images import DIGITS, HEIGHT, WIDTH, Images, load
 from training.captcha.judge import grey
 from training.captcha.model import CLASSES, CaptchaReader
 from training.captcha.model import load as load_reader
 from training.captcha.others import KINDS, other
-from training.captcha.train import logits_of
+from training.captcha.train import HELD_OUT, logits_of
 
 REPOSITORY = Path("model_repository")
 # Largest difference of a probability, graph at f32 against checkpoint. FP16 rounds weights.
 MAX_GAP = {"onnx": {"probabilities": 1e-4}, "fp16": {"probabilities": 1e-2}}
 VIEWS = 5  # changed views of each validation image, beside the image itself
-VIEW_STRENGTH = (2, 0.025, 0.05)  # degrees, shares: what screenshots do, less than training does
+COMPARED = 300  # images whose probabilities the graph must give as the checkpoint does
 OTHERS = 200  # pictures of each kind that shows no six digits
 OTHERS_SEED = 4
 CROP = (slice(3, HEIGHT - 3), slice(10, WIDTH - 10))  # of the second view
@@ -74,44 +75,11 @@ def with_views(images: Images, views: int = VIEWS, seed: int = 0) -> Images:
     """The images and `views` shifted, blurred, compressed ... views of each, seeded."""
     rng = torch.Generator().manual_seed(seed)
     plain = torch.from_numpy(images.pixels)
-    changed = [augmented(plain, *VIEW_STRENGTH, rng) for _ in range(views)]
+    changed = [augmented(plain, *SCREENSHOT, rng) for _ in range(views)]
     pixels = [images.pixels, *(view.round().byte().numpy() for view in changed)]
     return Images(
         np.concatenate(pixels), np.tile(images.labels, (views + 1, 1)), images.names * (views + 1)
     )
-
-
-def fitted_temperature(logits: Tensor, labels: Tensor) -> float:
-    """The T that gives logits / T the lowest cross-entropy (Guo et al., arXiv 1706.04599)."""
-
-    def loss(log_temperature: float) -> float:
-        scaled = logits.flatten(0, 1) / np.exp(log_temperature)
-        return cross_entropy(scaled, labels.flatten()).item()
-
-    return float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
-
-
-def readings(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(N, 6, 10) calibrated logits -> (N, 6) digits and (N,) confidence in the whole text."""
-    return logits.argmax(-1), softmax(logits, axis=-1).max(-1).prod(-1)
-
-
-def operating_point(confidence: np.ndarray, right: np.ndarray, precision: float) -> float:
-    """The lowest confidence from which on the share of right texts is at least `precision`.
-
-    confidence (N,) in [0, 1], right (N,) bool. ValueError if no confidence reaches it.
-    """
-    order = np.argsort(-confidence, kind="stable")
-    share = right[order].cumsum() / np.arange(1, len(order) + 1)  # answering the k surest
-    enough = np.flatnonzero(share >= precision)
-    if not len(enough):
-        raise ValueError(f"no confidence gives precision {precision}: best {share.max():.4f}")
-    return float(confidence[order][enough[-1]])
-
-
-def round_up(threshold: float) -> float:
-    """To four decimals, never below, since a lower one would answer more."""
-    return float(np.ceil(threshold * 1e4) / 1e4)
 
 
 def onnx_reader(path: Path) -> Read:
@@ -135,15 +103,26 @@ def gap(read: Read, images: Images, truth: np.ndarray, name: str) -> dict[str, f
     return {"probabilities": float(np.abs(found - softmax(truth, axis=-1)).max())}
 
 
-def calibrated(reader: CaptchaReader, viewed: Images, tta: bool) -> Served:
-    """The graph to serve, its temperature fitted on these images as they are read without a judge:
-    a few that it levels would ask for one that makes all others sure.
+def held_out(checkpoint: Path) -> tuple[np.ndarray, np.ndarray, dict]:
+    """Raw logits and labels of the run's own images, each by a reader that did not see it, and what
+    they are. ValueError if the run had no folds.
+    """
+    path = checkpoint.with_name(HELD_OUT)
+    if not path.exists():
+        raise ValueError(f"{path}: not there, the run had no folds: --validation DIR is needed")
+    with np.load(path) as saved:
+        logits, labels = saved["logits"], saved["labels"]
+    return logits, labels, {"images": len(labels), "read by": "the folds of the run"}
+
+
+def read_raw(reader: CaptchaReader, viewed: Images, tta: bool) -> np.ndarray:
+    """Logits of these images as they are read without a judge: a few that it levels would ask for a
+    temperature that makes all others sure.
     """
     judge, reader.judge = reader.judge, None
-    logits = logits_of(Served(reader, tta=tta), viewed.pixels)
+    logits = logits_of(Served(reader, tta=tta), viewed.pixels).numpy()
     reader.judge = judge
-    temperature = fitted_temperature(logits, torch.from_numpy(viewed.labels))
-    return Served(reader, temperature, tta).eval()
+    return logits
 
 
 def to_graph(served: Served, onnx: Path) -> ov.Model:
@@ -178,6 +157,14 @@ def certain_of_others(read: Read, threshold: float, count: int) -> dict[str, flo
         logits = np.concatenate([read(grey(picture)[None]) for picture in drawn])
         shares[kind] = float((readings(logits)[1] >= threshold).mean())
     return shares
+
+
+def some_of(sets: dict[str, Images]) -> Images:
+    """Up to COMPARED images of all the sets, evenly."""
+    pixels = np.concatenate([images.pixels for images in sets.values()])
+    labels = np.concatenate([images.labels for images in sets.values()])
+    rows = np.arange(0, len(pixels), max(1, len(pixels) // COMPARED))
+    return Images(pixels[rows], labels[rows], tuple(str(row) for row in rows))
 
 
 def check_int8(quantised: dict[str, dict], full: dict[str, dict]) -> None:
@@ -215,7 +202,7 @@ def write_ir(
 
 def export(
     checkpoint: Path,
-    validation: Images,
+    validation: Images | None,
     tests: dict[str, Images],
     repository: Path = REPOSITORY,
     version: int | None = None,
@@ -239,16 +226,22 @@ def export(
     if (heads / str(version)).exists() and not replace:
         raise ValueError(f"version {version} is there: --replace, or no --version for the next")
 
-    viewed = with_views(validation)
-    served = calibrated(load_reader(checkpoint), viewed, tta)
-    truth = logits_of(served, viewed.pixels).numpy()
-    digits, confidence = readings(truth)
-    right = (digits == viewed.labels).all(1)
-    threshold = round_up(operating_point(confidence, right, precision))
+    reader = load_reader(checkpoint)
+    tests = {name: images.spelt(reader.config.alphabet) for name, images in tests.items()}
+    if validation is not None:
+        viewed = with_views(validation.spelt(reader.config.alphabet))
+        raw, labels = read_raw(reader, viewed, tta), viewed.labels
+        rests_on = validation.source | {"views": VIEWS}
+    else:
+        raw, labels, rests_on = held_out(checkpoint)
+    temperature, point = temperature_and_point(raw, labels, precision)
+    threshold = point.threshold
+    served = Served(reader, temperature, tta).eval()
+    some = some_of(tests if validation is None else {"validation with views": viewed})
+    truth = logits_of(served, some.pixels).numpy()
 
     with new_version(heads / str(version)) as fresh:
-        some = np.arange(0, len(viewed), max(1, len(viewed) // 300))
-        model, gaps = write_ir(served, viewed.subset(some), truth[some], fresh, int8)
+        model, gaps = write_ir(served, some, truth, fresh, int8)
         check_contract(ov.Core().read_model(fresh / "model.xml"), config)
         full, quick = ir_reader(model, F32), ir_reader(fresh / "model.xml", {})
         metrics = {
@@ -270,12 +263,12 @@ def export(
             "input": {"width": WIDTH, "height": HEIGHT, "pixels": "grey uint8", "digits": DIGITS},
             "graph": {"weights": "INT8" if int8 else "FP16", "tta": tta, "gaps": gaps},
             "thresholds": {"min_confidence": threshold, "precision": precision},
-            "calibration": {"temperature": served.temperature},
-            "metrics": metrics | {"validation with views": score(truth, viewed, threshold)},
+            "calibration": {"temperature": temperature} | asdict(point),
+            "metrics": metrics,
             "certain of what shows no six digits": certain_of_others(quick, threshold, others),
             "data": {
                 "training": beside(checkpoint, "data.json"),
-                "validation": validation.source | {"views": VIEWS},
+                "calibration": rests_on,
                 "test": {name: images.source for name, images in tests.items()},
             },
             "model": asdict(served.reader.config),
@@ -302,7 +295,9 @@ def beside(checkpoint: Path, name: str) -> Any:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--validation", type=Path, required=True, help="labelled images")
+    parser.add_argument(
+        "--validation", type=Path, help="labelled images to calibrate on, else those of the folds"
+    )
     parser.add_argument("--test", type=Path, nargs="+", required=True, help="labelled images")
     parser.add_argument("--repository", type=Path, default=REPOSITORY)
     parser.add_argument("--version", type=int, help="else the next one")
@@ -314,7 +309,7 @@ def main() -> None:
     try:
         card = export(
             args.checkpoint,
-            load(args.validation),
+            load(args.validation) if args.validation else None,
             {folder.name: load(folder) for folder in args.test},
             args.repository,
             args.version,

@@ -7,17 +7,12 @@ import numpy as np
 import openvino as ov
 import pytest
 import torch
-from scipy.special import softmax
 
 from export import captcha
 from export.captcha import (
     Served,
     check_int8,
-    fitted_temperature,
     gap,
-    operating_point,
-    readings,
-    round_up,
     with_views,
     write_ir,
 )
@@ -60,43 +55,6 @@ def images(checkpoint):
     with torch.no_grad():
         labels = load(checkpoint)(torch.from_numpy(pixels)).argmax(-1).numpy()
     return Images(pixels, labels, tuple(map(str, range(12))))
-
-
-def test_the_operating_point_is_the_lowest_confidence_with_the_precision():
-    confidence = np.array([0.9, 0.8, 0.7, 0.6, 0.5])
-    right = np.array([True, True, False, True, False])
-    assert operating_point(confidence, right, 1.0) == 0.8
-    assert operating_point(confidence, right, 0.75) == 0.6  # 3 of 4
-    assert operating_point(confidence, right, 0.6) == 0.5  # 3 of 5
-
-
-def test_a_precision_out_of_reach_is_refused_with_the_best_there_is():
-    with pytest.raises(ValueError, match=r"precision 0.9: best 0\.5000"):
-        operating_point(np.array([0.9, 0.8]), np.array([False, True]), 0.9)
-
-
-def test_a_threshold_is_never_rounded_down():
-    assert round_up(0.12341) == 0.1235
-    assert round_up(0.5) == 0.5
-
-
-def test_a_confidence_is_the_product_of_six_probabilities():
-    logits = np.random.default_rng(0).normal(size=(2, 6, 10)).astype(np.float32)
-    digits, confidence = readings(logits)
-    best = softmax(logits, axis=-1).max(-1)
-    np.testing.assert_array_equal(digits, logits.argmax(-1))
-    np.testing.assert_allclose(confidence, best.prod(1), rtol=1e-5)
-
-
-def test_the_temperature_makes_confidence_the_share_that_is_right():
-    """Logits that promise 0.9997 but are right three times in four: T must bring 0.75."""
-    logits = torch.zeros(4, 6, 10)
-    logits[..., 0] = 10
-    labels = torch.zeros(4, 6, dtype=torch.int64)
-    labels[0] = 1
-    temperature = fitted_temperature(logits, labels)
-    sure = torch.softmax(logits[0, 0] / temperature, 0)[0].item()
-    assert sure == pytest.approx(0.75, abs=0.01)
 
 
 def test_views_keep_their_labels_and_follow_a_seed(images):
@@ -161,6 +119,25 @@ def test_the_served_graph_has_the_temperature_in_it(checkpoint, images, exported
     np.testing.assert_allclose(compiled(images.pixels[:1])["logits"], expected, atol=0.05)
 
 
+def test_a_run_with_folds_is_calibrated_on_what_they_read(checkpoint, images, tmp_path):
+    run, folder = tmp_path / "run", tmp_path / "repository"
+    for path in (run, folder):
+        path.mkdir()
+    shutil.copy(checkpoint, run / "best.pt")
+    labels = np.tile(images.labels, (5, 1))
+    logits = 9 * np.eye(10, dtype=np.float32)[labels]
+    np.savez(run / "held_out.npz", logits=logits, labels=labels)
+    card = export(run / "best.pt", None, {"same": images}, repository_in(folder), precision=0.5)
+    assert card["calibration"]["images"] == card["data"]["calibration"]["images"] == 60
+    assert card["calibration"]["answered"] == 1
+    assert card["calibration"]["wrong"] == 0
+
+
+def test_a_run_without_folds_needs_images_to_calibrate_on(checkpoint, images, repository):
+    with pytest.raises(ValueError, match=r"held_out.npz: not there, .* --validation DIR is needed"):
+        export(checkpoint, None, {"same": images}, repository)
+
+
 def test_the_operating_point_reaches_the_postprocess_step(exported):
     card, folder = exported
     config = read_config(folder / "captcha_postprocess" / "config.pbtxt")
@@ -183,7 +160,7 @@ def test_a_refused_export_leaves_the_repository_as_it_was(checkpoint, images, re
 
     wrong = Images(images.pixels, (images.labels + 1) % 10, images.names)
     before = contents()
-    with pytest.raises(ValueError, match="no confidence gives precision"):
+    with pytest.raises(ValueError, match="none of 72 images is read right"):
         export(checkpoint, wrong, {"same": images}, repository)
     assert contents() == before
 

@@ -24,7 +24,7 @@ from torch.optim import Adam
 from torch.optim.lr_scheduler import OneCycleLR
 from tqdm import tqdm
 
-from training.captcha.images import DIGITS, Images, load, split
+from training.captcha.images import DIGITS, Images, load
 from training.captcha.model import CLASSES
 from training.captcha.model import load as load_reader
 from training.captcha.train import TrainConfig, logits_of, shuffled, train
@@ -84,8 +84,8 @@ def ctc_exact_match(crnn: Crnn, images: Images) -> float:
 
 
 def train_crnn(images: Images, config: TrainConfig, checkpoint: Path) -> Crnn:
-    """A CRNN trained on the same batches and schedule as the reader, without early stopping;
-    the one in `checkpoint` if it is there.
+    """A CRNN trained on the same batches and schedule as the reader; the one in `checkpoint` if it
+    is there.
     """
     if checkpoint.exists():
         crnn = Crnn()
@@ -93,14 +93,14 @@ def train_crnn(images: Images, config: TrainConfig, checkpoint: Path) -> Crnn:
         return crnn
     torch.manual_seed(config.seed)
     rng = Generator().manual_seed(config.seed)
-    training, _ = split(images, config.held_out, config.seed)
     crnn = Crnn()
     optimizer = Adam(crnn.parameters(), config.learning_rate)
-    steps = config.epochs * -(-len(training) // config.batch)
+    epochs = config.epochs_of(len(images))
+    steps = epochs * -(-len(images) // config.batch)
     schedule = OneCycleLR(optimizer, config.learning_rate, total_steps=steps + 1)
-    for _ in tqdm(range(config.epochs), desc="CRNN"):
+    for _ in tqdm(range(epochs), desc="CRNN"):
         crnn.train()
-        for pixels, labels in shuffled(training, config, rng):
+        for pixels, labels in shuffled(images, config, rng):
             with torch.autocast("cpu", torch.bfloat16):
                 found = crnn(pixels)
             lengths = torch.full((len(labels),), found.shape[0]), torch.full((len(labels),), DIGITS)
@@ -132,13 +132,11 @@ def scored(checkpoint: Path, test: Images) -> float:
 
 
 def trained(run: Path, images: Images, config: TrainConfig, start: Path | None = None) -> Path:
-    """The best checkpoint of a run, which is made if it is not there, or finished."""
-    finished = run / "finished"
-    if not finished.exists():
-        resume = (run / "last.pt").exists()
-        train(images, config, run, resume, load_reader(start) if start else None)
-        finished.touch()
-    return run / "best.pt"
+    """The checkpoint of a run, which is made if it is not there."""
+    best = run / "best.pt"
+    if not best.exists():
+        train(images, config, run, start=load_reader(start) if start else None)
+    return best
 
 
 def choices(images: Images, test: Images, config: TrainConfig, out: Path) -> dict[str, float]:
@@ -160,9 +158,9 @@ def choices(images: Images, test: Images, config: TrainConfig, out: Path) -> dic
     for size in SIZES:
         if size < len(images):
             # as many steps as the whole set gets, so that only the variety differs
-            epochs = round(config.epochs * len(images) / size)
+            epochs = round(config.epochs_of(len(images)) * len(images) / size)
             few = first(images, size)
-            longer = replace(config, epochs=epochs, patience=epochs)
+            longer = replace(config, epochs=epochs)
             ours = trained(run(f"size-{size}"), few, longer)
             published_heads = trained(run(f"published-{size}"), few, replace(longer, columns=0))
             found[f"{size} images"] = scored(ours, test)
@@ -228,7 +226,7 @@ def main() -> None:
         "--start", type=Path, help="measure what this checkpoint is worth as a start, alone"
     )
     args = parser.parse_args()
-    config = TrainConfig(epochs=args.epochs, learning_rate=args.learning_rate)
+    config = TrainConfig(epochs=args.epochs, learning_rate=args.learning_rate, folds=0)
     measure = partial(starts, args.start) if args.start else choices
     table = ablation(load(args.images), load(args.test), args.seeds, config, args.out, measure)
     draw(table, args.out / "ablation.png")

@@ -10,6 +10,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import affine_grid, conv2d, grid_sample, interpolate, pad
 
+SCREENSHOT = (2, 0.025, 0.05)  # degrees, shares: what screenshots do, less than training does
 CORNERS = torch.tensor([[-1.0, -1], [1, -1], [1, 1], [-1, 1]])  # x, y; a full side is 2
 
 

@@ -156,12 +156,3 @@ def joined(parts: Sequence[Images]) -> Images:
         {"folders": [part.source for part in parts]},
         alphabet,
     )
-
-
-def split(images: Images, held_out: float, seed: int) -> tuple[Images, Images]:
-    """Training and held-out images, shuffled by `seed`; `held_out` is a share of all in (0, 1)."""
-    order = np.random.default_rng(seed).permutation(len(images))
-    cut = max(1, round(len(images) * held_out))
-    if cut >= len(images):
-        raise ValueError(f"{len(images)} images: too few to hold out {held_out:.0%} of them")
-    return images.subset(order[cut:]), images.subset(order[:cut])

@@ -19,7 +19,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim.lr_scheduler import OneCycleLR
 from tqdm import tqdm
 
-from training.captcha.augment import augmented
+from training.captcha.augment import SCREENSHOT, augmented
 from training.captcha.generate import STYLES, sample
 from training.captcha.images import load as load_images
 from training.captcha.model import CaptchaReader, load, save
@@ -28,7 +28,6 @@ from training.captcha.others import KINDS, other
 CHANNELS = 48
 BATCH = 128
 LEARNING_RATE = 3e-3  # the peak of one cycle
-STRENGTH = (2, 0.025, 0.05)  # degrees, shares: what screenshots do, as in export
 PASSED = 0.998  # of CAPTCHAs that it did not learn from: `least` is so low that they pass
 
 
@@ -58,7 +57,7 @@ def looks(reader: CaptchaReader, pixels: np.ndarray, rng: Generator) -> tuple[Te
     for changed in (False, True):
         for start in tqdm(range(0, len(pixels), BATCH), "changed" if changed else "looks"):
             batch = torch.from_numpy(pixels[start : start + BATCH])
-            batch = augmented(batch, *STRENGTH, rng).round() if changed else batch
+            batch = augmented(batch, *SCREENSHOT, rng).round() if changed else batch
             for parts, part in zip(found, reader.look(batch), strict=True):
                 parts.append(part.half())
     return torch.cat(found[0]), torch.cat(found[1])

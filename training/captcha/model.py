@@ -1,9 +1,9 @@
-"""The CAPTCHA reader: one pass of a shared backbone, then one head for each of the six digits.
+"""The CAPTCHA reader: one pass of a shared backbone, then one look along its map for each place.
 
 A judge may look on, which tells pictures of six digits from others.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,9 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from training.captcha.images import DIGITS, HEIGHT, WIDTH
+from training.captcha.images import DIGITS, HEIGHT, NUMERALS, WIDTH
 
-CLASSES = 10  # 0 to 9
+CLASSES = len(NUMERALS)
 STRIDE = 8  # px from column to column of the map: less than half a digit
 DILATIONS = (1, 2, 4, 8)  # of the convolutions along the columns: each column sees all 25
 WEIGHT_SCALE = 10.0  # of the heads' weights, and over counts, so that a judge's inputs are alike
@@ -29,18 +29,21 @@ class ReaderConfig:
     columns: int = 128  # channels of a column; 0 for the published heads, which see all at once
     hidden: int = 128  # units of each head
     position: int = 16  # length of a published head's position embedding; 0 leaves it out
+    places: int = DIGITS  # signs of a text
+    alphabet: str = NUMERALS  # what each of them may be
+    shared: bool = True  # one head for all places, so that a digit is learnt once; else one each
     judge: int = 0  # channels of a judge; 0 leaves it out, and the published heads have none
 
 
 class Columns(nn.Module):
-    """Each head looks along the map for its own digit: (B, C, h, w) -> (B, 6, columns).
+    """Each place looks along the map for its own sign: (B, C, h, w) -> (B, places, columns).
 
-    Convolutions tell a column what stands left and right of it, and so which digit it belongs to.
-    Six position embeddings weigh the columns (a softmax of dot products, as in attention), and a
-    head gets the weighted mean.
+    Convolutions tell a column what stands left and right of it, and so which sign it belongs to.
+    Position embeddings weigh the columns (a softmax of dot products, as in attention), and a head
+    gets the weighted mean.
     """
 
-    def __init__(self, shape: tuple[int, int, int], columns: int) -> None:
+    def __init__(self, shape: tuple[int, int, int], columns: int, places: int) -> None:
         super().__init__()
         self.enter = nn.Conv1d(shape[0] * shape[1], columns, 1)
         self.blocks = nn.ModuleList(
@@ -51,11 +54,11 @@ class Columns(nn.Module):
             )
             for dilation in DILATIONS
         )
-        self.position = nn.Linear(columns, DIGITS)  # its rows are the embeddings
+        self.position = nn.Linear(columns, places)  # its rows are the embeddings
         self.length = columns
 
     def look(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """Columns (B, w, columns), and the weights (B, w, 6) that the heads give them."""
+        """Columns (B, w, columns), and the weights (B, w, places) that each place gives them."""
         columns = self.enter(maps.relu().flatten(1, 2))  # (B, columns, w)
         for block in self.blocks:
             columns = columns + block(columns)
@@ -68,15 +71,15 @@ class Columns(nn.Module):
 
 
 class Judge(nn.Module):
-    """Whether a picture shows six digits and nothing else.
+    """Whether a picture shows as many signs as there are places and nothing else.
 
-    Columns (B, w, columns) and the heads' weights (B, w, 6) -> (B,), above `least` where it does.
+    Columns (B, w, columns) and weights (B, w, places) -> (B,), above `least` where it does.
     """
 
-    def __init__(self, columns: int, channels: int) -> None:
+    def __init__(self, columns: int, places: int, channels: int) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm1d(columns + DIGITS)
-        self.enter = nn.Conv1d(columns + DIGITS, channels, 1)
+        self.norm = nn.BatchNorm1d(columns + places)
+        self.enter = nn.Conv1d(columns + places, channels, 1)
         self.beside = nn.Conv1d(channels, channels, 5, padding=2)
         self.decide = nn.Linear(3 * channels, 1)
         self.least: Tensor
@@ -96,25 +99,25 @@ class Judge(nn.Module):
 
 class WholeMap(nn.Module):
     """The published way: a head sees the whole map and its position's embedding,
-    (B, C, h, w) -> (B, 6, C * h * w + position).
+    (B, C, h, w) -> (B, places, C * h * w + position).
     """
 
-    def __init__(self, shape: tuple[int, int, int], position: int) -> None:
+    def __init__(self, shape: tuple[int, int, int], position: int, places: int) -> None:
         super().__init__()
-        self.position = nn.Parameter(torch.randn(DIGITS, position))
+        self.position = nn.Parameter(torch.randn(places, position))
         self.length = shape[0] * shape[1] * shape[2] + position
 
     def forward(self, maps: Tensor) -> Tensor:
-        features = maps.flatten(1)[:, None].expand(-1, DIGITS, -1)
-        places = self.position.expand(maps.shape[0], DIGITS, -1)
+        features = maps.flatten(1)[:, None].expand(-1, len(self.position), -1)
+        places = self.position.expand(maps.shape[0], -1, -1)
         return torch.cat([features, places], 2)
 
 
 class CaptchaReader(nn.Module):
-    """pixels (B, 50, 200), grey 0 to 255, any dtype -> logits (B, 6, 10) float32.
+    """pixels (B, 50, 200), grey 0 to 255, any dtype -> logits (B, places, signs) float32.
 
     Each image is brought to mean 0 and deviation 1 first, so its contrast does not matter. Where a
-    judge finds no six digits, the logits go to 0: no digit is likelier than another.
+    judge finds no such text, the logits go to 0: no sign is likelier than another.
     """
 
     def __init__(self, config: ReaderConfig) -> None:
@@ -127,17 +130,19 @@ class CaptchaReader(nn.Module):
         self.reduce = nn.Conv2d(channels, config.channels, 1)
         shape = config.channels, h, w
         self.see = (
-            Columns(shape, config.columns) if config.columns else WholeMap(shape, config.position)
+            Columns(shape, config.columns, config.places)
+            if config.columns
+            else WholeMap(shape, config.position, config.places)
         )
         self.heads = nn.ModuleList(
             nn.Sequential(
                 nn.Linear(self.see.length, config.hidden),
                 nn.ReLU(),
-                nn.Linear(config.hidden, CLASSES),
+                nn.Linear(config.hidden, len(config.alphabet)),
             )
-            for _ in range(DIGITS)
+            for _ in range(1 if config.shared else config.places)
         )
-        self.judge = Judge(config.columns, config.judge) if config.judge else None
+        self.judge = Judge(config.columns, config.places, config.judge) if config.judge else None
 
     def features(self, pixels: Tensor) -> Tensor:
         """The backbone's map: (B, C, 7, 25) at a stride of 8, (B, C, 2, 7) of all of it."""
@@ -153,8 +158,10 @@ class CaptchaReader(nn.Module):
         return self.see.look(self.reduce(self.features(pixels)))
 
     def read(self, seen: Tensor) -> Tensor:
-        """What the heads see (B, 6, length) -> logits (B, 6, 10)."""
-        logits = [head(seen[:, digit]) for digit, head in enumerate(self.heads)]  # each (B, 10)
+        """What each place sees (B, places, length) -> logits (B, places, signs)."""
+        if self.config.shared:
+            return self.heads[0](seen).float()
+        logits = [head(seen[:, place]) for place, head in enumerate(self.heads)]
         return torch.stack(logits, 1).float()
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -184,6 +191,37 @@ def whole(backbone: str) -> nn.Module:
     return timm.create_model(backbone, in_chans=1, num_classes=0, global_pool="").eval()
 
 
+def restructured(reader: CaptchaReader, places: int, alphabet: str) -> CaptchaReader:
+    """A reader of texts of other length and signs that begins with this one's weights.
+
+    What it has no weights for (a place further right, a sign whose other case is unknown too) is
+    random. It has no judge.
+    """
+    config = replace(reader.config, places=places, alphabet=alphabet, judge=0)
+    other = CaptchaReader(config)
+    kept = reader.state_dict()
+    known = [_similar(sign, reader.config.alphabet) for sign in alphabet]
+    signs = [(row, place) for row, place in enumerate(known) if place >= 0]
+    to, of = ([pair[side] for pair in signs] for side in (0, 1))
+    both = min(places, reader.config.places)
+    with torch.no_grad():
+        for name, weights in other.state_dict().items():
+            if name.startswith("see.position"):
+                weights[:both] = kept[name][:both]
+            elif name.startswith("heads.") and ".2." in name:  # a row for each sign
+                if name in kept:  # else the head of a place further right
+                    weights[to] = kept[name][of]
+            elif name in kept:
+                weights.copy_(kept[name])
+    return other
+
+
+def _similar(sign: str, alphabet: str) -> int:
+    """The place of a sign in the alphabet, else of its other case, else -1."""
+    found = alphabet.find(sign)
+    return found if found >= 0 else alphabet.find(sign.swapcase())
+
+
 def save(reader: CaptchaReader, path: Path) -> None:
     """Writes the reader's configuration and weights."""
     torch.save({"config": asdict(reader.config), "weights": reader.state_dict()}, path)
@@ -192,6 +230,6 @@ def save(reader: CaptchaReader, path: Path) -> None:
 def load(path: Path) -> CaptchaReader:
     """The reader in a checkpoint, in evaluation mode. Runs no code from the file."""
     saved = torch.load(path, map_location="cpu", weights_only=True)
-    reader = CaptchaReader(ReaderConfig(**saved["config"]))
+    reader = CaptchaReader(ReaderConfig(**({"shared": False} | saved["config"])))
     reader.load_state_dict(saved["weights"])
     return reader.eval()

@@ -9,17 +9,16 @@ generate() { # FOLDER STYLE COUNT SEED
   [ -e "$runs/data/$1" ] ||
     python -m training.captcha.generate --out "$runs/data/$1" --style "$2" --count "$3" --seed "$4"
 }
-generate train all 40000 0
 generate validation all 3000 1
 for style in plain lines grain wave dark; do
   generate "test_$style" "$style" 2000 2
 done
 
-python -m training.captcha.train --images "$runs/data/train" --out "$runs/reader" --epochs 16 \
-  --held-out 0.05 $([ -e "$runs/reader/last.pt" ] && echo --resume)
+python -m training.captcha.pretrain --out "$runs/start" \
+  $([ -e "$runs/start/last.pt" ] && echo --resume)
 
-[ -e "$runs/reader/judged.pt" ] ||
-  python -m training.captcha.judge --reader "$runs/reader/best.pt" --out "$runs/reader/judged.pt"
+[ -e "$runs/start/judged.pt" ] ||
+  python -m training.captcha.judge --reader "$runs/start/digits.pt" --out "$runs/start/judged.pt"
 
-python -m export.captcha "$runs/reader/judged.pt" --version 2 --replace --precision 0.9998 \
+python -m export.captcha "$runs/start/judged.pt" --version 3 --replace --precision 0.9998 \
   --validation "$runs/data/validation" --test "$runs"/data/test_*

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.captcha.images import joined, load, named_labels, read_grey, split
+from training.captcha.images import joined, load, named_labels, read_grey
 
 
 def put(folder, name, grey=128, size=(200, 50)):
@@ -140,17 +140,3 @@ def test_folders_are_joined_with_their_sources(tmp_path):
     assert both.names == a.names + b.names
     assert both.source == {"folders": [a.source, b.source]}
     assert joined([a]) is a
-
-
-def test_a_split_shares_no_image_and_loses_none(tmp_path):
-    for label in range(10):
-        put(tmp_path, f"{label:06}.png")
-    training, held_out = split(load(tmp_path), held_out=0.3, seed=0)
-    assert (len(training), len(held_out)) == (7, 3)
-    assert set(training.names) | set(held_out.names) == {f"{label:06}.png" for label in range(10)}
-
-
-def test_a_split_that_leaves_no_training_image_is_refused(tmp_path):
-    put(tmp_path, "482913.png")
-    with pytest.raises(ValueError, match="1 images: too few"):
-        split(load(tmp_path), held_out=0.1, seed=0)

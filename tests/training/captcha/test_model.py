@@ -4,7 +4,14 @@ import math
 import pytest
 import torch
 
-from training.captcha.model import CaptchaReader, Columns, ReaderConfig, load, save
+from training.captcha.model import (
+    CaptchaReader,
+    Columns,
+    ReaderConfig,
+    load,
+    restructured,
+    save,
+)
 
 PIXELS = torch.randint(0, 256, (3, 50, 200), generator=torch.Generator().manual_seed(0)).byte()
 
@@ -51,7 +58,7 @@ def test_position_embeddings_reach_their_head_and_no_other(columns):
 
 @torch.no_grad()
 def test_a_head_gets_the_mean_of_the_columns_weighed_by_its_embedding():
-    columns = Columns((1, 1, 2), 2).eval()  # from (B, 1, 1, 2): two columns of one value
+    columns = Columns((1, 1, 2), 2, 6).eval()  # from (B, 1, 1, 2): two columns of one value
     columns.blocks = torch.nn.ModuleList()
     columns.enter.weight.copy_(torch.tensor([[[1.0]], [[2.0]]]))
     columns.enter.bias.zero_()
@@ -113,3 +120,23 @@ def test_a_judged_reader_is_kept_whole_in_its_checkpoint(tmp_path):
     with torch.no_grad():
         torch.testing.assert_close(loaded(PIXELS), judged(PIXELS))
     assert loaded.judge.least == 0.25
+
+
+@torch.no_grad()
+def test_a_shared_head_reads_the_same_sight_the_same_at_every_place(reader):
+    seen = torch.rand(2, 1, 128, generator=torch.Generator().manual_seed(0)).expand(2, 6, 128)
+    logits = reader.read(seen)
+    torch.testing.assert_close(logits, logits[:, :1].expand(2, 6, 10))
+
+
+@torch.no_grad()
+def test_weights_carry_over_to_other_lengths_and_signs():
+    torch.manual_seed(0)
+    start = CaptchaReader(ReaderConfig(places=8, alphabet="0123456789AB")).eval()
+    fewer = restructured(start, 5, "b97").eval()
+    assert fewer.config.alphabet == "b97"
+    chosen = start(PIXELS)[:, :5, [11, 9, 7]]  # b begins as B
+    torch.testing.assert_close(fewer(PIXELS), chosen)
+    more = restructured(start, 9, "0123456789ABZ").eval()
+    torch.testing.assert_close(more(PIXELS)[:, :8, :12], start(PIXELS))
+    assert more(PIXELS).shape == (3, 9, 13)
