@@ -99,7 +99,9 @@ SUFFIX = "64_"  # which the names in numpy's OpenBLAS have over those in the arc
 
 # of debug symbols
 STRIPPED = (
+    "cryptography/hazmat/bindings/_rust.abi3.so",
     "nvidia_pytriton.libs/libtritonserver-*",
+    "obstore/_obstore.abi3.so",
     "pytriton/tritonserver/backends/python/libtriton_python.so",
     "pytriton/tritonserver/bin/tritonserver",
     f"pytriton/tritonserver/python_backend_stubs/{PYTHON}/triton_python_backend_stub",

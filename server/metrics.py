@@ -49,6 +49,10 @@ def own(supervisor: Supervisor) -> Iterator[str]:
     yield from family("countersign_model_version", "gauge", "version of each model that is served")
     for name, version in supervisor.release.versions.items():
         yield f'countersign_model_version{{model="{name}"}} {version}'
+    if published := supervisor.published:
+        name = "countersign_repository_is_newest"
+        yield from family(name, "gauge", "1 if what is served is what is published at its URL")
+        yield f'{name}{{sha256="{published.digest}"}} {int(published.is_newest)}'
 
 
 def family(name: str, kind: str, text: str) -> Iterator[str]:

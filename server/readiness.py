@@ -21,9 +21,10 @@ from typing import Any
 
 from server.folder import PREFIX
 from server.repository import DETECTOR, READER, ensembles, steps
-from server.settings import SAMPLES, Settings
+from server.settings import SAMPLES, ServerError, Settings
 
 OVERLAP_MIN = 0.5  # intersection over union at which a box counts as found
+REPOSITORY = "repository"  # a link in a server's folder, to what it serves
 LISTS = {DETECTOR: "pages.json", READER: "captchas.json"}
 OUTPUTS = {
     DETECTOR: ("boxes", "scores", "labels"),
@@ -291,7 +292,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--url", help="host:port of the HTTP endpoint; unless given, sockets of this user's servers"
     )
     for name, what in (
-        ("repository", "the server's, whose ensembles are asked"),
+        ("repository", "that of the server at --url, whose ensembles are asked"),
         ("samples", "folder of files and what they show: pages.json, captchas.json"),
     ):
         default = os.environ.get(f"COUNTERSIGN_{name.upper()}", getattr(Settings, name))
@@ -299,13 +300,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--timeout", type=float, default=5, help="seconds for each request")
     args = parser.parse_args(argv)
     try:
-        asked = goldens(args.repository, args.samples)
         if args.url:
-            check(args.url, asked, args.timeout)
+            check(args.url, goldens(args.repository, args.samples), args.timeout)
         else:
             for folder in servers():
+                asked = goldens(folder / REPOSITORY, args.samples)
                 check_server(folder, asked, args.timeout)
-    except NotReady as error:
+    except (NotReady, ServerError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -4,18 +4,25 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING
 
 from server import control, door, front
 from server.envoy import Envoy
 from server.folder import no_folder, private_folder
 from server.keys import Keys
+from server.log import warn
 from server.ports import address, check_ports, with_free_ports
+from server.readiness import REPOSITORY
 from server.repository import ensembles
-from server.settings import ServerError, Settings
+from server.settings import ModelError, ServerError, Settings
 from server.supervisor import Supervisor
 from server.traffic import Traffic
 from server.triton import Triton
+
+if TYPE_CHECKING:  # what it imports takes a third of a second
+    from server.published import Published
 
 
 @dataclass
@@ -30,6 +37,7 @@ class Server:
     while_starting: Callable[[], None] = lambda: None
     supervisor: Supervisor = field(init=False)
     envoy: Envoy = field(init=False)
+    published: "Published | None" = field(default=None, init=False)
 
     def __enter__(self) -> "Server":
         self.start()
@@ -59,8 +67,31 @@ class Server:
         """Starts the replicas, then the front, and returns once it passes requests on.
 
         Raises ServerError as Triton.start does, and if the front cannot listen; then nothing is
-        left.
+        left. Where a published repository cannot be served, the last good one of its cache is.
         """
+        with ExitStack() as stack:
+            if self.settings.published:
+                from server.published import Published
+
+                self.published = stack.enter_context(Published(self.settings))
+                self.settings = replace(self.settings, repository=self.published.folder)
+            try:
+                self._start()
+            except ModelError as error:
+                if not (self.published and self.published.go_back()):
+                    raise
+                good = self.published.digest
+                warn(f"{error}; served instead: the last good one, sha256:{good}")
+                self._start()
+            stack.callback(self._stop_serving)
+            if self.published:
+                self.published.keep()
+                stack.callback(self.published.rest)
+                self.published.watch(partial(control.reloaded, self.supervisor))
+            self._stop = stack.pop_all()
+
+    def _start(self) -> None:
+        """Starts what serves the settings' repository, which is a folder."""
         keys = Keys(self.settings.keys) if self.settings.keys else None
         door.check_certificates(self.settings)
         check_who_may_ask(self.settings)
@@ -70,6 +101,7 @@ class Server:
             self.folder = stack.enter_context(private_folder())
             folder_fd = os.open(self.folder, os.O_PATH)
             stack.callback(os.close, folder_fd)
+            (self.folder / REPOSITORY).symlink_to(self.settings.repository.absolute())
             known = ensembles(self.settings.repository)
             self._traffic = Traffic(tuple(known), self.settings.log_requests)
             self.envoy = Envoy(
@@ -79,7 +111,9 @@ class Server:
                 self.settings.verbose,
                 self._traffic.see,
             )
-            self.supervisor = Supervisor(self.settings, self.folder, self.while_starting)
+            self.supervisor = Supervisor(
+                self.settings, self.folder, self.while_starting, self.published
+            )
             stack.callback(self.supervisor.close)
             self.supervisor.open()
             try:
@@ -100,7 +134,7 @@ class Server:
             stack.callback(self.drain)
             stack.callback(self.supervisor.rest)
             self.supervisor.watch(self.envoy)
-            self._stop = stack.pop_all()
+            self._stop_serving = stack.pop_all().close
 
     def _wait_for_front(self) -> None:
         while not self.envoy.ready():

@@ -48,7 +48,23 @@ class Settings:
     Raises ServerError with the option's name, value and limit if a value is none that it takes.
     """
 
-    repository: Path = option(ROOT / "model_repository", "model repository to serve")
+    repository: Path = option(
+        ROOT / "model_repository",
+        "model repository to serve: a folder; or the URL where export.publish has put one, as "
+        "s3://BUCKET/FOLDER, of which @sha256:DIGEST behind it names one for good",
+    )
+    published: str = ""  # that URL, in the place of a folder
+    repository_cache: Path | None = option(
+        None,
+        "folder for the repository of a URL, whose last good one is served while the storage is "
+        "away; unless given, a temporary one, gone with the server",
+    )
+    repository_key: Path | None = option(
+        None, "PEM file of Ed25519 public keys; the repository of a URL must be signed by one"
+    )
+    repository_poll_s: float = option(
+        30, "seconds between looks at a URL; 0 for none but those of a reload", (0, 86400)
+    )
     triton: Path | None = option(
         None,
         "folder of a tritonserver with its backends, as NVIDIA's images have one; unless given, "
@@ -120,8 +136,10 @@ class Settings:
     verbose: bool = option(False, "show all that tritonserver logs, not only warnings and errors")
 
     def __post_init__(self) -> None:
-        for setting in fields(self):
+        for setting in options():
             check(setting, getattr(self, setting.name))
+        if self.repository_key and not self.published:
+            raise ServerError("--repository-key: the repository is a folder, which is not signed")
         taken: dict[int, str] = {}
         for name in (*PORTS, GATEWAY_PORT):
             port = getattr(self, name)
@@ -135,6 +153,11 @@ class Settings:
         except (OSError, UnicodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "no host's name"
             raise ServerError(f"--host: {self.host!r}: {reason}") from None
+
+
+def options() -> list[Field]:
+    """The fields of Settings that are options."""
+    return [setting for setting in fields(Settings) if setting.metadata]
 
 
 def flag(name: str) -> str:
@@ -179,7 +202,7 @@ def parse(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> S
         epilog="Each option is also read from the environment: COUNTERSIGN_HTTP_PORT=8010.",
         allow_abbrev=False,
     )
-    for setting in fields(Settings):
+    for setting in options():
         words = f"{setting.metadata['help']} (default: {setting.default})".replace("%", "%%")
         if setting.type is bool:
             parser.add_argument(
@@ -187,11 +210,17 @@ def parse(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> S
             )
         else:
             parser.add_argument(flag(setting.name), help=words, metavar="VALUE")
-    options = vars(parser.parse_args(argv))
-    values = {}
-    for setting in fields(Settings):
-        if (text := options[setting.name]) is not None:
-            values[setting.name] = read(setting, text, flag(setting.name))
-        elif (text := environment.get(variable(setting.name))) is not None:
-            values[setting.name] = read(setting, text, variable(setting.name))
+    given = vars(parser.parse_args(argv))
+    values: dict[str, Any] = {}
+    for setting in options():
+        name, text = flag(setting.name), given[setting.name]
+        if text is None:
+            name = variable(setting.name)
+            text = environment.get(name)
+        if text is None:
+            continue
+        if setting.name == "repository" and "://" in text:
+            values["published"] = text
+        else:
+            values[setting.name] = read(setting, text, name)
     return Settings(**values)

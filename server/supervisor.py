@@ -8,10 +8,12 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from threading import Event, Lock, Thread
+from typing import TYPE_CHECKING
 
 from server import door, front, release
 from server.cores import share
@@ -23,6 +25,9 @@ from server.replica import SERVING, Replica, State
 from server.repository import newest, older
 from server.settings import ModelError, ServerError, Settings
 from server.tries import Tries
+
+if TYPE_CHECKING:  # what it imports takes a third of a second
+    from server.published import Published
 
 TICK_S = 0.2
 FAULTY_LEAVES_S = 1.0  # after which a faulty replica's requests are given back to their clients
@@ -56,13 +61,18 @@ class Supervisor:
     """The replicas in a server's `folder`, and the front before them.
 
     `while_starting` is called now and then until the first replicas are ready; what it raises ends
-    the start.
+    the start. A repository that is `published` is taken anew at each reload.
     """
 
     def __init__(
-        self, settings: Settings, folder: Path, while_starting: Callable[[], None]
+        self,
+        settings: Settings,
+        folder: Path,
+        while_starting: Callable[[], None],
+        published: "Published | None" = None,
     ) -> None:
         self.settings = settings
+        self.published = published
         self.failed = ""  # why nothing is kept well any more
         self.restarts: Counter[str] = Counter()  # of each slot, and of the front
         self._folder, self._while_starting = folder, while_starting
@@ -296,18 +306,21 @@ class Supervisor:
         if not self._reloading.acquire(blocking=False):
             raise ServerError("a reload is under way")
         try:
-            fresh = release.read(self.settings, next(self._copies))
-            if fresh.ensembles != self.release.ensembles:
-                self._retired.append(fresh)
-                known = ", ".join(fresh.ensembles)
-                raise ServerError(f"the ensembles are others ({known}): restart the server")
-            asked = self._reload = Reload(fresh)
-            while not asked.done.wait(0.1):
-                if self._done.is_set() or self.failed:
-                    raise ServerError(self.failed or "the server is stopping")
-            if asked.refused:
-                raise ServerError(asked.refused)
-            return fresh.versions
+            with self.published.taking() if self.published else nullcontext():
+                return self._serve(release.read(self.settings, next(self._copies)))
         finally:
             self._reload = None
             self._reloading.release()
+
+    def _serve(self, fresh: Release) -> dict[str, int]:
+        if fresh.ensembles != self.release.ensembles:
+            self._retired.append(fresh)
+            known = ", ".join(fresh.ensembles)
+            raise ServerError(f"the ensembles are others ({known}): restart the server")
+        asked = self._reload = Reload(fresh)
+        while not asked.done.wait(0.1):
+            if self._done.is_set() or self.failed:
+                raise ServerError(self.failed or "the server is stopping")
+        if asked.refused:
+            raise ServerError(asked.refused)
+        return fresh.versions

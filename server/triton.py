@@ -20,7 +20,7 @@ from server.settings import ModelError, ServerError, Settings
 from server.wheel import Installed, Wheel, find_tritonserver
 
 FILES_MIN = 1024  # file descriptors: Triton alone has some hundred, and one for each connection
-CLIENTS = ("COUNTERSIGN_KEY", "COUNTERSIGN_KEY_FILE")  # secrets that the server has no need of
+SECRETS = ("COUNTERSIGN_KEY", "AWS_", "AZURE_", "GOOGLE_")  # how names begin that steps do not need
 STEPS_EXIT_S = 10  # how long steps may take to end once no request is in flight
 
 
@@ -196,7 +196,7 @@ def command_line(settings: Settings, backends: Path, prefix: str, private: bool)
 def environment(found: Wheel | Installed, settings: Settings) -> dict[str, str]:
     """What tritonserver and the stubs it starts need, over this process's own variables."""
     paths = [*map(str, found.library_path), os.environ.get("LD_LIBRARY_PATH", "")]
-    inherited = {name: value for name, value in os.environ.items() if name not in CLIENTS}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(SECRETS)}
     return {
         **inherited,
         "PATH": f"{Path(sys.prefix) / 'bin'}:{os.environ.get('PATH', '')}",  # the stubs' Python

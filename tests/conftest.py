@@ -5,12 +5,16 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import pytest
 
 from countersign import Client
 from inprocess.model import load_module
 from server import Server, Settings
+
+if TYPE_CHECKING:
+    from tests.storage import S3
 
 ROOT = Path(__file__).resolve().parents[1]
 REPOSITORY = ROOT / "model_repository"
@@ -61,6 +65,15 @@ def server() -> Iterator[Server]:
     """The shipped model repository behind the front, ready; `http_url`, `grpc_url`."""
     with Server(Settings(**ANY_PORTS)) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator["S3"]:
+    """An S3 service, which the variables AWS_* name from its first use on."""
+    from tests import storage  # what it imports takes seconds
+
+    with storage.serving() as s3:
+        yield s3
 
 
 @pytest.fixture(params=["grpc", "http"])

@@ -15,7 +15,7 @@ ALL = {
     | {"numpy", "cv2", "PIL", "simplejpeg", "pyvips"}
     | {"header", "decode", "fit", "heads", "tally"},
     "backends": TRITON | {"numpy", "openvino", "onnxruntime"},
-    "server": {"server"},
+    "server": {"server", "obstore", "cryptography"},
     "inprocess": {"inprocess", "numpy", "google", "tritonclient"},  # google.protobuf
     # tritonclient runs on grpc, google.protobuf and aiohttp, and lets their errors through
     "client": {"countersign", "tritonclient", "grpc", "google", "aiohttp", "numpy"}
@@ -27,7 +27,7 @@ ALL = {
 # The flow runs one way: what these import of the other folders
 ROOMS = {
     "training": {"inprocess"},
-    "export": {"training", "inprocess"},
+    "export": {"training", "inprocess", "server"},
     "benchmarks": {"training", "export", "inprocess", "client", "server", "gateway"},
     "examples": {"client", "server"},
 }
