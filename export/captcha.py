@@ -33,7 +33,7 @@ from export.graphs import F32, convert
 from export.repository import new_version, next_version, read_config, set_parameters
 from training.captcha.augment import SCREENSHOT, augmented
 from training.captcha.generate import STYLES
-from training.captcha.images import DIGITS, HEIGHT, WIDTH, Images, load
+from training.captcha.images import DIGITS, HEIGHT, WIDTH, Images, joined, load
 from training.captcha.judge import grey
 from training.captcha.model import CLASSES, CaptchaReader
 from training.captcha.model import load as load_reader
@@ -296,7 +296,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument(
-        "--validation", type=Path, help="labelled images to calibrate on, else those of the folds"
+        "--validation",
+        type=Path,
+        nargs="+",
+        help="labelled images to calibrate on, else those of the folds",
     )
     parser.add_argument("--test", type=Path, nargs="+", required=True, help="labelled images")
     parser.add_argument("--repository", type=Path, default=REPOSITORY)
@@ -309,7 +312,7 @@ def main() -> None:
     try:
         card = export(
             args.checkpoint,
-            load(args.validation) if args.validation else None,
+            joined([load(folder) for folder in args.validation]) if args.validation else None,
             {folder.name: load(folder) for folder in args.test},
             args.repository,
             args.version,

@@ -21,6 +21,7 @@ from numpy.random import Generator
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
+from training.captcha import wide
 from training.captcha.images import DIGITS, GENERATED, HEIGHT, WIDTH
 
 MARGIN = 8  # px that digits keep from the left and right edge before any warp
@@ -257,8 +258,12 @@ def draw(style: Style, text: str, rng: Generator) -> np.ndarray:
 def sample(name: str, seed: int, index: int) -> tuple[np.ndarray, str]:
     """Image `index` of a style and its label: (50, 200, 3) uint8 RGB, six digits.
 
-    The style "all" takes turns through STYLES. KeyError for an unknown name.
+    The style "all" takes turns through STYLES, "wide" is that of training/captcha/wide.py. KeyError
+    for an unknown name.
     """
+    if name == "wide":
+        grey, text = wide.sample(seed, index)
+        return np.repeat(grey[..., None], 3, axis=2), text
     if name == "all":
         name = list(STYLES)[index % len(STYLES)]
     rng = np.random.default_rng([zlib.crc32(name.encode()), seed, index])
@@ -288,7 +293,7 @@ def write_samples(folder: Path, seed: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for the images")
-    parser.add_argument("--style", choices=[*STYLES, *UNSEEN, "all"], default="all")
+    parser.add_argument("--style", choices=[*STYLES, *UNSEEN, "all", "wide"], default="all")
     parser.add_argument("--count", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--samples", action="store_true", help="write the four server/samples")

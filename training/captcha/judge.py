@@ -4,10 +4,13 @@
 
 The reader stays as it is, so its digits do too. The judge learns from generated CAPTCHAs of six
 digits and from the pictures of training/captcha/others.py, each as it is and as a screenshot may
-change it. --images adds a portal's own, so that they count as CAPTCHAs.
+change it. Half of the CAPTCHAs have a style each of its own (training/captcha/wide.py): of these,
+those that the reader reads wrong count as none. --images adds a portal's own, so that they count as
+CAPTCHAs.
 """
 
 import argparse
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,8 +22,10 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim.lr_scheduler import OneCycleLR
 from tqdm import tqdm
 
+from training.captcha import wide
 from training.captcha.augment import SCREENSHOT, augmented
 from training.captcha.generate import STYLES, sample
+from training.captcha.images import DIGITS, NUMERALS, indices
 from training.captcha.images import load as load_images
 from training.captcha.model import CaptchaReader, load, save
 from training.captcha.others import KINDS, other
@@ -37,8 +42,26 @@ def grey(rgb: np.ndarray) -> np.ndarray:
 
 def captchas(count: int, seed: int) -> np.ndarray:
     """(N, 50, 200) uint8 of all styles."""
-    indices = tqdm(range(count), "CAPTCHAs")
-    return np.stack([grey(sample("all", seed, index)[0]) for index in indices])
+    numbers = tqdm(range(count), "CAPTCHAs")
+    return np.stack([grey(sample("all", seed, index)[0]) for index in numbers])
+
+
+def wide_captchas(reader: CaptchaReader, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(N, 50, 200) uint8, each in a style of its own, and which of them the reader reads right."""
+    drawn = [wide.sample(seed, index) for index in tqdm(range(count), "wide")]
+    pixels = np.stack([image for image, _ in drawn])
+    labels = indices([text for _, text in drawn], reader.config.alphabet, [""] * count)
+    with torch.no_grad():
+        logits = torch.cat([reader(part) for part in torch.from_numpy(pixels).split(BATCH)])
+    return pixels, (logits.argmax(-1).numpy() == labels).all(1)
+
+
+def wide_other(seed: int, index: int) -> np.ndarray:
+    """(50, 200) uint8 in a style of its own, of another length or with letters."""
+    rng = np.random.default_rng([20112, seed, index])
+    while len(text := wide.text_of(rng, True)) == DIGITS and text.isdigit():
+        pass
+    return wide.draw(text, rng)
 
 
 def pictures(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -48,6 +71,13 @@ def pictures(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     for index in tqdm(range(count * 3 // 2), "others"):
         pixels.append(grey(other(*kinds[index % len(kinds)], seed, index)))
     return np.stack(pixels), np.arange(len(pixels)) < count
+
+
+def wide_pictures(reader: CaptchaReader, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """As `pictures`, of wide.py."""
+    pixels, right = wide_captchas(reader, count, seed)
+    others = np.stack([wide_other(seed, index) for index in tqdm(range(count // 2), "wide others")])
+    return np.concatenate([pixels, others]), np.append(right, np.zeros(len(others), bool))
 
 
 @torch.no_grad()
@@ -112,17 +142,24 @@ def main() -> None:
     parser.add_argument("--reader", type=Path, required=True, help="its checkpoint")
     parser.add_argument("--out", type=Path, required=True, help="checkpoint of both")
     parser.add_argument("--images", type=Path, nargs="*", default=[], help="folders of CAPTCHAs")
-    parser.add_argument("--count", type=int, default=16_000, help="of generated CAPTCHAs")
+    parser.add_argument("--count", type=int, default=8000, help="of generated CAPTCHAs of a kind")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seed", type=int, default=3)
     args = parser.parse_args()
-    pixels, is_captcha = pictures(args.count, args.seed)
+    reader = load(args.reader)
+    if (reader.config.places, reader.config.alphabet) != (DIGITS, NUMERALS):
+        sys.exit(
+            f"training.captcha.judge: {args.reader} reads {reader.config.places} of "
+            f"{reader.config.alphabet}; a judge knows {DIGITS} digits only"
+        )
+    both = pictures(args.count, args.seed), wide_pictures(reader, args.count, args.seed)
+    pixels, is_captcha = (np.concatenate(parts) for parts in zip(*both, strict=True))
     for folder in args.images:
         portals = load_images(folder).pixels
         pixels = np.concatenate([pixels, portals])
         is_captcha = np.concatenate([is_captcha, np.ones(len(portals), bool)])
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    judged = train(load(args.reader), pixels, is_captcha, args.epochs)
+    judged = train(reader, pixels, is_captcha, args.epochs)
     set_least(judged, captchas(max(1, args.count // 5), args.seed + 1))
     save(judged, args.out)
     print(args.out)

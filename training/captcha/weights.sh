@@ -10,6 +10,7 @@ generate() { # FOLDER STYLE COUNT SEED
     python -m training.captcha.generate --out "$runs/data/$1" --style "$2" --count "$3" --seed "$4"
 }
 generate validation all 3000 1
+generate validation_wide wide 3000 1
 for style in plain lines grain wave dark; do
   generate "test_$style" "$style" 2000 2
 done
@@ -21,4 +22,4 @@ python -m training.captcha.pretrain --out "$runs/start" \
   python -m training.captcha.judge --reader "$runs/start/digits.pt" --out "$runs/start/judged.pt"
 
 python -m export.captcha "$runs/start/judged.pt" --version 3 --replace --precision 0.9998 \
-  --validation "$runs/data/validation" --test "$runs"/data/test_*
+  --validation "$runs"/data/validation* --test "$runs"/data/test_*

@@ -6,8 +6,17 @@ import numpy as np
 import pytest
 import torch
 
+from training.captcha import wide
 from training.captcha.generate import sample
-from training.captcha.judge import captchas, grey, pictures, set_least, train
+from training.captcha.judge import (
+    captchas,
+    grey,
+    pictures,
+    set_least,
+    train,
+    wide_captchas,
+    wide_other,
+)
 from training.captcha.model import load
 from training.captcha.others import KINDS, other
 
@@ -51,3 +60,24 @@ def test_the_cut_lets_captchas_pass_that_the_judge_did_not_learn_from():
         verdict = judged.judge(*judged.look(torch.from_numpy(fresh)))
     assert (verdict >= judged.judge.least).float().mean() >= 0.95
     assert judged.judge.least < 20
+
+
+def test_wide_captchas_count_as_such_only_if_they_are_read_right():
+    reader = load(SHIPPED)
+    reader.judge = None
+    pixels, right = wide_captchas(reader, 6, seed=5)
+    assert pixels.shape == (6, 50, 200)
+    with torch.no_grad():
+        found = reader(torch.from_numpy(pixels)).argmax(-1).tolist()
+    texts = [wide.sample(5, index)[1] for index in range(6)]
+    assert right.tolist() == [
+        "".join(map(str, digits)) == text for digits, text in zip(found, texts, strict=True)
+    ]
+
+
+def test_wide_others_are_no_six_digits(monkeypatch):
+    monkeypatch.setattr(wide, "draw", lambda text, rng: text)
+    texts = [wide_other(0, index) for index in range(40)]
+    assert not any(text.isdigit() and len(text) == 6 for text in texts)
+    assert any(text.isdigit() for text in texts)
+    assert any(len(text) == 6 for text in texts)
