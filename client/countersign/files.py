@@ -12,17 +12,17 @@ from tempfile import TemporaryFile
 from countersign.errors import Refused
 from countersign.images import MOST_BYTES, not_read
 
-SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp")
+SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif")
 IMAGES = (  # how they begin; WebP apart
     b"\xff\xd8\xff",
     b"\x89PNG\r\n",
     *(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
     b"BM",
+    b"GIF8",
 )
 PDF, PDF_SUFFIX = b"%PDF-", ".pdf"
 UNREAD = {  # pages, but not for this server: how they begin
     PDF: "a PDF file",
-    b"GIF8": "a GIF file",
     b"\0\0\0\x0cjP  ": "a JPEG 2000 file",
     b"\xff\x4f\xff\x51": "a JPEG 2000 file",
     b"\0\0\0\x0cJXL ": "a JPEG XL file",
@@ -32,7 +32,7 @@ UNREAD = {  # pages, but not for this server: how they begin
     b"%!PS": "a PostScript file",
 }
 UNREAD_SUFFIXES = (  # whatever they begin with
-    *(PDF_SUFFIX, ".gif", ".heic", ".heif", ".avif", ".jp2", ".j2k", ".jxl"),
+    *(PDF_SUFFIX, ".heic", ".heif", ".avif", ".jp2", ".j2k", ".jxl"),
     *(".psd", ".djvu", ".djv", ".ps", ".eps"),
 )
 HEIF = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")

@@ -139,7 +139,7 @@ def test_what_gives_no_image_is_an_error_by_name(fake, pages, capsys):
     printed = capsys.readouterr()
     assert printed.err.splitlines() == [
         "countersign: empty: no image in this folder "
-        "(.jpg .jpeg .jfif .png .tif .tiff .webp .bmp .pdf)",
+        "(.jpg .jpeg .jfif .png .tif .tiff .webp .bmp .gif .pdf)",
         "countersign: gone.jpg: No such file or directory",
         "countersign: 2 not read, 0 skipped",
     ]

@@ -249,6 +249,11 @@ def test_a_captcha_is_read(gateway, samples, sample_captchas):
     answer = gateway.post("/v1/read", files={"file": (samples / name).read_bytes()}).json()
     assert (answer["text"], answer["certain"]) == (digits, True)
     assert len(answer["digit_confidence"]) == 6
+    animated = io.BytesIO()
+    frames = [Image.new("L", (200, 50), 255)]
+    Image.open(samples / name).save(animated, "GIF", save_all=True, append_images=frames)
+    answer = gateway.post("/v1/read", content=animated.getvalue()).json()
+    assert (answer["text"], answer["certain"]) == (digits, True)
 
 
 def test_models_tell_versions_and_thresholds(gateway, server):

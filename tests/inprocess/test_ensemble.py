@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -120,6 +121,25 @@ def test_parameters_mean_what_they_mean_to_the_server(detector, ask, page, param
     served = ask("document_detector", detector.ensemble.outputs, image, parameters)
     assert served["page_count"].tolist() == [2]
     assert_same(detector.detect(image, **parameters), served)
+
+
+@pytest.mark.parametrize("form", ["animated GIF", "palette PNG", "transparent PNG", "large BMP"])
+def test_a_captcha_in_any_form_is_read_as_served(reader, ask, samples, form):
+    captcha = Image.open(samples / "captcha_plain.png").convert("RGB")
+    ink = Image.fromarray(255 - np.asarray(captcha.convert("L")))
+    black = Image.new("RGBA", captcha.size, "black")
+    black.putalpha(ink)  # dark digits on nothing
+    blank = [Image.new("P", captcha.size, 255)] * 2
+    image = {
+        "animated GIF": lambda: as_file(captcha, "GIF", save_all=True, append_images=blank),
+        "palette PNG": lambda: as_file(captcha.quantize(64), "PNG"),
+        "transparent PNG": lambda: as_file(black, "PNG"),
+        "large BMP": lambda: as_file(captcha.resize((1000, 250)), "BMP"),
+    }[form]()
+    served = ask("captcha_reader", reader.ensemble.outputs, image, {})
+    labels = json.loads((samples / "captchas.json").read_text())
+    assert served["text"].tolist() == [labels["captcha_plain.png"].encode()]
+    assert_same(reader.read(image), served)
 
 
 def test_captchas_are_read_as_served(reader, ask, samples, sample_captchas):

@@ -243,6 +243,7 @@ MODES = {  # that Pillow writes
     "TIFF": ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK"),
     "WEBP": ("L", "RGB", "RGBA"),
     "BMP": ("1", "L", "P", "RGB", "RGBA"),
+    "GIF": ("1", "L", "P"),
 }
 
 
@@ -265,7 +266,7 @@ def test_a_mode_is_read_as_pillow_reads_it(decode, mode, format):
     np.testing.assert_allclose(decode(file, grey=True), reread.convert("L"), atol=2)
 
 
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP", "BMP"])
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF"])
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 def test_a_page_that_will_be_shrunk_comes_smaller_and_never_too_small(decode, format, mode):
     page = np.asarray(Image.fromarray(np.kron(RGB, np.ones((20, 4, 1), np.uint8))).convert(mode))
@@ -308,6 +309,40 @@ def test_the_first_picture_of_an_animation_is_its_one_page(open_image, decode, f
     file = file_of(RGB, format, save_all=True, append_images=others, **options)
     assert open_image(file).page_count == 1
     np.testing.assert_array_equal(decode(file), RGB)
+
+
+def gif_of(*pictures: np.ndarray, **options) -> bytes:
+    """Of few colours, so that none is lost; the pictures follow each other."""
+    first, *others = map(Image.fromarray, pictures)
+    return file_of(first, "GIF", save_all=True, append_images=others, **options)
+
+
+def test_the_first_picture_of_an_animated_gif_is_its_one_page(open_image, decode):
+    file = gif_of(GREY, 255 - GREY, GREY // 2)
+    assert open_image(file).page_count == 1
+    np.testing.assert_array_equal(decode(file, grey=True), GREY)
+    cut = file[: len(file) * 2 // 3]  # in the second picture, which nobody asks for
+    np.testing.assert_array_equal(decode(cut, grey=True), GREY)
+
+
+def test_an_interlaced_gif_is_read(decode):
+    np.testing.assert_array_equal(decode(gif_of(GREY, interlace=1), grey=True), GREY)
+
+
+def test_a_gifs_transparent_parts_and_what_its_picture_leaves_free_are_paper(decode):
+    stamp = Image.new("RGBA", (60, 40), (0, 0, 0, 0))
+    stamp.paste((200, 0, 0, 255), (10, 10, 30, 30))
+    file = bytearray(file_of(stamp, "GIF"))
+    file[6:10] = struct.pack("<HH", 100, 50)  # a larger page
+    right = np.full((50, 100, 3), 255, np.uint8)
+    right[10:30, 10:30] = (200, 0, 0)
+    np.testing.assert_array_equal(decode(bytes(file)), right)
+
+
+def ends_early(gif: bytes) -> bytes:
+    """A GIF whose first picture has one block of data in place of all."""
+    start = gif.index(b"\x2c\0\0\0\0") + 10  # its size is that of the page, its colours are global
+    return gif[: start + 1] + gif[start + 1 : start + 257] + b"\0;"
 
 
 def test_bytes_that_a_jpeg_has_no_use_for_are_no_damage(decode):
@@ -439,6 +474,15 @@ DAMAGED = {  # file: what the refusal says after the format
     "a png with wrong bytes": (flipped(file_of(PAGE, "PNG"), 0.5), "PNG, "),
     "a png of a header": (file_of(PAGE, "PNG")[:20], "PNG, cut short in its header"),
     "half a webp": (half(file_of(PAGE, "WEBP")), "WEBP, "),
+    "half a gif": (half(file_of(PAGE, "GIF")), "GIF, cut short"),
+    "a gif without its last byte of data": (file_of(PAGE, "GIF")[:-2], "GIF, cut short"),
+    "a gif whose data end early": (ends_early(gif_of(GREY)), "GIF, cut short"),
+    "a gif of a header": (file_of(PAGE, "GIF")[:10], "GIF, cut short in its header"),
+    "a gif without a picture": (file_of(PAGE, "GIF")[:13] + b";", "GIF, no picture in it"),
+    "a gif larger than its page": (
+        file_of(PAGE, "GIF")[:6] + struct.pack("<HH", 9, 9) + file_of(PAGE, "GIF")[10:],
+        "GIF, ",
+    ),
     "half a bmp": (half(file_of(PAGE, "BMP")), "BMP, cut short or damaged"),
     "half a tiff": (half(file_of(PAGE, "TIFF")), "TIFF, cut short or damaged"),
     "half a tiff whose directory comes last": (

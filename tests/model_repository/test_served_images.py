@@ -154,7 +154,7 @@ def floats(image: Image.Image) -> bytes:
 
 
 SMALL = Image.open(DATA / "plain.jpg").convert("RGB")
-NEITHER = "neither a JPEG, PNG, TIFF, WEBP, BMP file nor the base64 text of one"
+NEITHER = "neither a JPEG, PNG, TIFF, WEBP, BMP, GIF file nor the base64 text of one"
 BAD_IMAGES = {  # what is sent: how the refusal goes on after "image: "
     b"": "0 bytes, an image file is needed",
     b"hello, world": f"12 bytes beginning b'hello, w', {NEITHER}",

@@ -194,6 +194,8 @@ def _read_vips(format: str, header: Header, shrink: float) -> np.ndarray:
             raise ValueError(f"{picture.width} x {picture.height} pixels to its decoder")
         inks = picture.interpretation == "cmyk"
         picture = _on_white(_in_8_bits(picture), COLOURS[picture.interpretation], header.has_alpha)
+        if header.in_white:
+            picture = _where_painted(picture, header)
         if (part := _part(shrink)) > 1:
             picture = picture.shrink(part, part, ceil=True)
         pixels = picture.numpy()
@@ -201,6 +203,17 @@ def _read_vips(format: str, header: Header, shrink: float) -> np.ndarray:
         reason = error.detail.strip().partition("\n")[0].rpartition(": ")[2]  # empty at a warning
         raise ValueError(f"cut short or damaged{': ' * bool(reason)}{reason}") from error
     return _mixed(255 - pixels) if inks else pixels
+
+
+def _where_painted(picture: pyvips.Image, header: Header) -> pyvips.Image:
+    """A GIF's picture, with paper around it if it is smaller than the page.
+
+    ValueError if its data end before all of it is painted, which the decoder passes over.
+    """
+    painted = pyvips.Image.gifload_buffer(header.in_white)[0]
+    if painted.crop(*header.frame).min() < 255:
+        raise ValueError("cut short")
+    return (painted == 255).ifthenelse(picture, 255)
 
 
 def _check_deflated(header: Header) -> None:

@@ -16,6 +16,7 @@ SIGNATURES = {
     "TIFF": rb"II[*+]\0|MM\0[*+]",
     "WEBP": rb"RIFF....WEBP",
     "BMP": rb"BM",
+    "GIF": rb"GIF8[79]a",
 }
 MAX_PARTS = 100_000  # segments of a JPEG, chunks of a PNG or WebP
 MAX_DIRECTORIES = 10_000  # of a TIFF
@@ -37,6 +38,9 @@ PNG_OLD_EXIF = b"Raw profile type exif\0"
 PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 WEBP_PIXEL_BYTES = 8  # the decoder's RGBA, and a copy
 BMP_PIXEL_BYTES = 6  # the decoder's RGB, and a copy
+GIF_PIXEL_BYTES = 12  # the decoder's RGBA twice, and a copy
+GIF_PICTURE, GIF_EXTENSION, GIF_END = b",", b"!", b";"
+MAX_BLOCKS = 200_000  # of a GIF, of up to 255 bytes each
 
 INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 18: "Q"}  # TIFF types
 TIFF_TAGS = {  # what pixels are made from; the decoder is given no others
@@ -90,6 +94,8 @@ class Header(NamedTuple):
     has_alpha: bool = True  # whether channels beyond the colours are opacity
     file: bytes = b""  # for the decoder: the whole file, or this page alone
     deflated: tuple[slice, ...] = ()  # data of a TIFF whose checksums its decoder does not look at
+    frame: tuple[int, int, int, int] = (0, 0, 0, 0)  # of a GIF's picture: left, top, width, height
+    in_white: bytes = b""  # that picture with white for all its colours: what it paints
 
 
 class Layout(NamedTuple):
@@ -116,12 +122,14 @@ def format_of(file: bytes) -> str | None:
 def read_header(file: bytes, name: str, page: int = 1) -> Header:
     """Page `page`, from 1, or the last, of a file of the format `name`.
 
-    Only a TIFF has pages: of an animated PNG or WebP, and of a photo's several views (MPO), the
-    first picture is the page.
+    Only a TIFF has pages: of an animated PNG, WebP or GIF, and of a photo's several views (MPO),
+    the first picture is the page.
     """
     try:
         if name == "TIFF":
             return _tiff(file, page)
+        if name == "GIF":
+            return _gif(file)
         header = {"JPEG": _jpeg, "PNG": _png, "WEBP": _webp, "BMP": _bmp}[name](file)
     except (struct.error, OverflowError) as error:  # an offset that is behind the end
         raise ValueError("cut short in its header") from error
@@ -309,6 +317,45 @@ def _bmp(file: bytes) -> Header:
     (size,) = struct.unpack_from("<I", file, 14)
     width, height = struct.unpack_from("<HH" if size == 12 else "<ii", file, 18)
     return Header(width, abs(height), width * abs(height) * BMP_PIXEL_BYTES)  # top down if < 0
+
+
+def _gif(file: bytes) -> Header:
+    width, height, flags = struct.unpack_from("<HHB", file, 6)
+    at = 13 + _gif_colours(flags)
+    in_white = file[:13].ljust(at, b"\xff")
+    blocks = 0
+    while (kind := file[at : at + 1]) in (GIF_PICTURE, GIF_EXTENSION):
+        if kind == GIF_PICTURE:
+            *frame, flags = struct.unpack_from("<HHHHB", file, at + 1)
+            data = at + 10 + _gif_colours(flags)
+            in_white += file[at : at + 10].ljust(data - at, b"\xff")
+            at = data + 1  # over the bits of a code
+        else:
+            at += 2
+        while size := file[at : at + 1]:
+            at += 1 + size[0]
+            blocks += 1
+            if blocks > MAX_BLOCKS:
+                raise ValueError(f"over {MAX_BLOCKS} blocks")
+            if not size[0]:
+                break
+        else:
+            raise ValueError("cut short")
+        if kind == GIF_PICTURE:  # the decoder is not given those that follow
+            return Header(
+                width,
+                height,
+                width * height * GIF_PIXEL_BYTES,
+                file=file[:at] + GIF_END,
+                frame=tuple(frame),
+                in_white=in_white + file[data:at] + GIF_END,
+            )
+    raise ValueError("no picture in it")
+
+
+def _gif_colours(flags: int) -> int:
+    """The bytes of the table of colours that these flags announce."""
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
 def _tiff(file: bytes, page: int) -> Header:
