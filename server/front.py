@@ -34,7 +34,9 @@ STALLED_S = 5  # after which an upload that stands still is dropped once the hea
 RETRY_MS = 200  # after which a client may come again, where lua/look.lua says nothing
 SOCKETS = {"http": "http.sock", "grpc": "grpc.sock:1"}  # tritonserver's, in a replica's folder
 HANGS_S = 10  # after which Envoy's own watchdog ends it
+STILL_S = 2  # how often the log says that a request is still under way
 KEY_CLUSTER = "x-countersign-cluster"  # lua/look.lua's word for where a key's requests go
+REPLICA = "x-countersign-replica"  # tells lua/look.lua who answered or ended; it takes it away
 NAME = "[A-Za-z0-9_.-]+"
 SERVICE = r"/inference\.GRPCInferenceService"
 HEALTH_CALLS = "ServerLive|ServerReady|ModelReady"
@@ -42,6 +44,7 @@ READ_CALLS = "ServerMetadata|ModelMetadata|ModelConfig|ModelStatistics"
 
 LOG = {  # a request's record, https://www.envoyproxy.io/docs/envoy/latest/configuration/observability
     "time": "%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%",
+    "type": "%ACCESS_LOG_TYPE%",
     "id": "%REQ(X-REQUEST-ID)%",
     "client": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
     "key": "%DYNAMIC_METADATA(countersign:key)%",
@@ -53,6 +56,7 @@ LOG = {  # a request's record, https://www.envoyproxy.io/docs/envoy/latest/confi
     "why": "%DYNAMIC_METADATA(countersign:why)%",
     "details": "%RESPONSE_CODE_DETAILS%",
     "milliseconds": "%DURATION%",
+    "sent": "%REQUEST_TX_DURATION%",  # ms until tritonserver had it as a whole
     "bytes": "%BYTES_RECEIVED%",
     "answered": "%BYTES_SENT%",
     "replica": "%UPSTREAM_HOST%",
@@ -286,11 +290,17 @@ def local_replies(limit: int) -> Config:
     return {
         "mappers": [
             reply(message, [status(413), grpc], exhausted),
-            reply(plain, [status(503), grpc], [unless_said("grpc-retry-pushback-ms", RETRY_MS)]),
+            reply(
+                plain,
+                [status(503), grpc],
+                [unless_said("grpc-retry-pushback-ms", RETRY_MS), who_answers()],
+            ),
             reply(plain, [status(0, "GE"), grpc]),
             reply(in_json(large), [status(413)]),
             reply(
-                in_json(plain), [status(503)], [unless_said("retry-after", -(-RETRY_MS // 1000))]
+                in_json(plain),
+                [status(503)],
+                [unless_said("retry-after", -(-RETRY_MS // 1000)), who_answers()],
             ),
         ],
         "body_format": text(in_json(plain)),
@@ -330,6 +340,11 @@ def unless_said(name: str, value: int) -> Config:
     return header(name, str(value)) | {"append_action": "ADD_IF_ABSENT"}
 
 
+def who_answers() -> Config:
+    """The socket that the request was sent to."""
+    return header(REPLICA, "%UPSTREAM_HOST%")
+
+
 def front_manager(settings: Settings, ensembles: Mapping[str, str]) -> Config:
     """What passes: see routes(); how it is looked at: see lua/look.lua."""
     return http_manager(
@@ -341,7 +356,10 @@ def front_manager(settings: Settings, ensembles: Mapping[str, str]) -> Config:
             only_looked_at(),
         ],
         body_max(settings),
-    ) | {"access_log": [access_log()]}
+    ) | {
+        "access_log": [access_log()],
+        "access_log_options": {"access_log_flush_interval": f"{STILL_S}s"},
+    }
 
 
 def script(name: str, head: str = "") -> Config:
@@ -420,6 +438,7 @@ def route(kind: str, method: str, path: str, infers: bool = False) -> Config:
         "metadata": {
             "filter_metadata": {name: {"kind": kind, "infers": infers} for name in ("keys", "look")}
         },
+        "response_headers_to_add": [who_answers()] if infers else [],
         "route": {
             "cluster": "grpc" if kind.startswith("grpc") else "http",
             "host_rewrite_literal": "triton",

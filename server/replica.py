@@ -15,6 +15,7 @@ from server.triton import Triton
 ASK_EVERY_S = 3
 LATE_S = 4  # without an answer, after which it is asked what else was finished meanwhile
 SILENCE_S = 30  # without an answer to a sample, however busy
+OVERTAKEN_S = 10  # without an answer, while samples asked as much later were answered
 UNLISTED_S = 0.3  # after which the front has read that a replica is not to be asked
 
 
@@ -39,7 +40,7 @@ class Replica:
     """A tritonserver that serves `release` on sockets in its `place`, a folder of the server's.
 
     `fault` says what is wrong with it, or was at its end. `under_way` is asked how many requests
-    the front has at it.
+    the front has at it, `waiting_since` when the oldest of a model was sent, if it is an old one.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Replica:
         place: Path,
         release: Release,
         under_way: Callable[[str], int],
+        waiting_since: Callable[[str, str], float | None],
     ) -> None:
         self.name = place.name
         self.release = release
@@ -56,7 +58,7 @@ class Replica:
         self.ready_at = 0.0  # by time.monotonic
         self.memory_mib = 0
         self.triton = Triton(settings, self._stay, place, release)
-        self._under_way = under_way
+        self._under_way, self._waiting_since = under_way, waiting_since
         self._processes: list[vitals.Process] = []
         self.most_mib = settings.replica_memory_mib or memory.replica_mib(settings)
         self._changing = Lock()  # the state, which the supervisor's thread changes as well
@@ -135,7 +137,9 @@ class Replica:
                 continue
             try:
                 for golden in self.release.goldens:
+                    asked = time.monotonic()
                     self._ask(golden)
+                    self._check_overtaken(golden, asked)
             except NotReady as error:
                 if not self._leave.is_set():
                     self._becomes(State.FAULTY, error.said or str(error))
@@ -168,6 +172,17 @@ class Replica:
                         f"{golden.ensemble}: no answer for {waited_s:.0f} s, "
                         f"{max(others, 0)} others in the last {LATE_S}"
                     ) from error
+
+    def _check_overtaken(self, golden: Golden, asked: float) -> None:
+        """Raises NotReady if a request has no answer that was sent long before the golden.
+
+        One process of several of a step has it, and hangs: each takes what came first.
+        """
+        sent = self._waiting_since(self.name, golden.ensemble) if golden.sample else None
+        if sent is not None and asked - sent > OVERTAKEN_S:
+            raise NotReady(
+                f"{golden.ensemble}: a request has no answer for {asked - sent:.0f} s, others have"
+            )
 
     def _end(self) -> None:
         """Waits for what is under way, then kills what is faulty; a well one ends by itself."""

@@ -112,7 +112,11 @@ class Server:
                 self._traffic.see,
             )
             self.supervisor = Supervisor(
-                self.settings, self.folder, self.while_starting, self.published
+                self.settings,
+                self.folder,
+                self.while_starting,
+                self._traffic.waiting_since,
+                self.published,
             )
             stack.callback(self.supervisor.close)
             self.supervisor.open()

@@ -61,7 +61,8 @@ class Supervisor:
     """The replicas in a server's `folder`, and the front before them.
 
     `while_starting` is called now and then until the first replicas are ready; what it raises ends
-    the start. A repository that is `published` is taken anew at each reload.
+    the start. `waiting_since` is what replicas ask. A repository that is `published` is taken anew
+    at each reload.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Supervisor:
         settings: Settings,
         folder: Path,
         while_starting: Callable[[], None],
+        waiting_since: Callable[[str, str], float | None],
         published: "Published | None" = None,
     ) -> None:
         self.settings = settings
@@ -76,6 +78,7 @@ class Supervisor:
         self.failed = ""  # why nothing is kept well any more
         self.restarts: Counter[str] = Counter()  # of each slot, and of the front
         self._folder, self._while_starting = folder, while_starting
+        self._waiting_since = waiting_since
         self._names = (f"{folder.name}_{number}" for number in count(1))
         self._copies = (folder / f"models-{number}" for number in count(1))
         self.slots: list[Slot] = []
@@ -162,7 +165,8 @@ class Supervisor:
         """A new one, for the slot of that index."""
         threads = share(self.settings.threads, self.settings.replicas, index)
         place = self._folder / next(self._names)
-        return Replica(replace(self.settings, threads=threads), place, served, self._under_way)
+        settings = replace(self.settings, threads=threads)
+        return Replica(settings, place, served, self._under_way, self._waiting_since)
 
     def _under_way(self, name: str) -> int:
         return self._front.under_way(name) if self._front else 0

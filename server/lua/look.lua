@@ -296,6 +296,11 @@ local function check_infer(text, binary)
   end
 end
 
+-- where the image of a request is in its body: what comes out of check_body beside its model
+local function place(at, length)
+  return { at = at, length = length }
+end
+
 -- four bytes that tell a length, least first, and as many bytes as they tell
 local function check_prefix(buffer, at, length)
   if length < 4 then
@@ -311,7 +316,8 @@ end
 local function check_http_infer(headers, buffer, length)
   local json = headers:get("inference-header-content-length")
   if json == nil then
-    return check_infer(buffer:getBytes(0, length), 0)
+    check_infer(buffer:getBytes(0, length), 0)
+    return place(0, length)
   end
   local size = json:find("^%d%d?%d?%d?%d?%d?$") and tonumber(json)
   if not size or size > SMALL or size > length then
@@ -322,8 +328,10 @@ local function check_http_infer(headers, buffer, length)
     check_infer(buffer:getBytes(0, size), length - size)
     if length > size then
       check_prefix(buffer, size, length - size)
+      return place(size + 4, length - size - 4)
     end
   end
+  return place(0, length)
 end
 
 ---------------------------------------------------------------------------------------------------
@@ -429,9 +437,11 @@ local function anything() end
 local function check_grpc_infer(buffer, length)
   local read = reader(buffer, length)
   local images, model, input_seen = 0, nil, false
+  local found = place(0, length)
   local function image(at, size)
     images = images + 1
     check_prefix(buffer, at, size)
+    found = place(at + 4, size - 4)
   end
 
   local function parameter(at, size)
@@ -521,7 +531,7 @@ local function check_grpc_infer(buffer, length)
   if not input_seen or images ~= 1 then
     refuse(BAD, "image: %d sent, limit 1", images)
   end
-  return model
+  return model, found
 end
 
 -- the other calls' messages: up to two texts, a model's name and version
@@ -583,8 +593,71 @@ local function wait_ms(model, now)
   return math.ceil(next_turn - now)
 end
 
-local function admit(handle, model)
+-- What was under way when a process ended may have ended it: its image is a suspect, and is tried
+-- once more, with no other suspect beside it. If that ends a second process, it is refused for
+-- HARMFUL_MS. An image is known by its model, its length and pieces of it.
+local HARMFUL_MS, SUSPECTS_MAX = 600000, 1000
+local PIECES, PIECE = 64, 64
+local suspects, suspect_count = {}, 0 -- print of an image -> { ended = processes, replicas, until_ms }
+local tried -- the number of the request with a suspect
+local ended_ms = {} -- replica -> when it was first seen that a process of it had ended
+
+local function print_of(model, buffer, image)
+  local pieces = { model, tostring(image.length) }
+  for piece = 0, PIECES - 1 do
+    local from = math.floor(piece * math.max(0, image.length - PIECE) / (PIECES - 1))
+    pieces[#pieces + 1] = buffer:getBytes(image.at + from, math.min(PIECE, image.length))
+  end
+  return table.concat(pieces, " ")
+end
+
+-- whether an image is a suspect that may be tried
+local function is_suspect(print, now)
+  local suspect = suspects[print]
+  if not suspect or now > suspect.until_ms then
+    return false
+  end
+  if suspect.ended > 1 then
+    refuse(HARMFUL, "image: %d processes ended while they looked at it; it is refused for %d s",
+      suspect.ended, math.ceil((suspect.until_ms - now) / 1000))
+  end
+  local other = under_way[tried]
+  if other and now - other.began < LEASE_MAX_MS then
+    error({ kind = OFF, wait_ms = WAIT_MIN_MS,
+      text = "a process ended that looked at the image; it waits for its second try" }, 0)
+  end
+  return true
+end
+
+-- a process of `replica` ended that may have had the request
+local function blame(one, replica, now)
+  ended_ms[replica] = ended_ms[replica] or now
+  if one.began > ended_ms[replica] then
+    return -- it came later
+  end
+  local suspect = suspects[one.print]
+  if not suspect or now > suspect.until_ms then
+    if suspect_count >= SUSPECTS_MAX then
+      suspects, suspect_count = {}, 0
+    end
+    suspect = { ended = 0, replicas = {} }
+    suspects[one.print], suspect_count = suspect, suspect_count + 1
+  end
+  if not suspect.replicas[replica] then -- else others had the same image
+    suspect.replicas[replica] = true
+    suspect.ended, suspect.until_ms = suspect.ended + 1, now + HARMFUL_MS
+  end
+end
+
+local function acquit(one)
+  if suspects[one.print] then
+    suspects[one.print], suspect_count = nil, suspect_count - 1
+  end
+end
+
+local function admit(handle, model, print)
   local now = handle:timestamp()
+  local suspect = is_suspect(print, now)
   if count >= SETTINGS.in_flight then
     for number, one in pairs(under_way) do
       local lease_ms = math.max(LEASE_MIN_MS, LEASE * answer_ms[one.model])
@@ -598,41 +671,71 @@ local function admit(handle, model)
     end
   end
   last = last + 1
-  under_way[last], count = { model = model, began = now }, count + 1
+  under_way[last], count = { model = model, began = now, print = print }, count + 1
+  if suspect then
+    tried = last
+  end
   handle:streamInfo():dynamicMetadata():set("countersign", "number", tostring(last))
 end
 
--- tritonserver's word for a step whose process is gone. Another replica has one, or soon will
-local NO_STEP = "is not healthy"
+local REPLICA = "x-countersign-replica" -- the socket of the replica that had the request
+local NO_STEP = "is not healthy" -- tritonserver's word for a step whose process is gone
+local RESET = "reset reason: connection termination" -- Envoy's for a tritonserver that is
 
--- has the client ask again if a step was gone
-local function give_back(handle)
+-- why an answer failed, if a process may have ended; "" for all others
+local function failure_of(handle)
   local headers = handle:headers()
-  if headers:get("grpc-status") == "13" then
-    if (headers:get("grpc-message") or ""):find(NO_STEP, 1, true) then
-      headers:replace("grpc-status", "14")
-      headers:replace("grpc-retry-pushback-ms", tostring(SETTINGS.retry_ms))
-    end
-  elseif headers:get(":status") == "500" then
-    local body = handle:body()
-    if body and body:getBytes(0, body:length()):find(NO_STEP, 1, true) then
-      headers = handle:headers()
-      headers:replace(":status", "503")
-      headers:replace("retry-after", tostring(math.ceil(SETTINGS.retry_ms / 1000)))
-    end
+  local grpc = headers:get("grpc-status")
+  if grpc then
+    return (grpc == "13" or grpc == "14") and headers:get("grpc-message") or ""
+  end
+  local status = headers:get(":status")
+  local body = (status == "500" or status == "503") and handle:body()
+  return body and body:getBytes(0, body:length()) or ""
+end
+
+-- has the client ask again: another replica has the step, or soon will
+local function give_back(headers)
+  if headers:get("grpc-status") then
+    headers:replace("grpc-status", "14")
+    headers:replace("grpc-retry-pushback-ms", tostring(SETTINGS.retry_ms))
+  else
+    headers:replace(":status", "503")
+    headers:replace("retry-after", tostring(math.ceil(SETTINGS.retry_ms / 1000)))
   end
 end
 
+-- whether an answer is what the contract has: outputs, or what is wrong with the image
+local function is_answer(headers)
+  local status, grpc = headers:get(":status"), headers:get("grpc-status")
+  return status == "400" or status == "200" and (grpc == nil or grpc == "0" or grpc == "3")
+end
+
 function envoy_on_response(handle)
+  local replica = (handle:headers():get(REPLICA) or ""):match("^(.+)/")
+  handle:headers():remove(REPLICA)
   local told = handle:streamInfo():dynamicMetadata():get("countersign")
   local number = told and tonumber(told.number)
-  local one = number and under_way[number]
+  if not number then
+    return
+  end
+  local one, now = under_way[number], handle:timestamp()
   if one then
     local before = answer_ms[one.model]
-    answer_ms[one.model] = before + (handle:timestamp() - one.began - before) / 16
+    answer_ms[one.model] = before + (now - one.began - before) / 16
     under_way[number], count = nil, count - 1
   end
-  give_back(handle)
+  local failure = failure_of(handle)
+  local headers = handle:headers()
+  local no_step = failure:find(NO_STEP, 1, true)
+  if no_step then
+    give_back(headers)
+  end
+  if one and is_answer(headers) then
+    acquit(one)
+  elseif one and replica and (no_step or failure:find(RESET, 1, true)) then
+    blame(one, replica, now)
+  end
 end
 
 local KEPT = {
@@ -656,7 +759,7 @@ local function only_known_headers(headers)
   end
 end
 
--- the model that a request's image is for; nil if it has none
+-- the model that a request's image is for, and the image's place; nil if it has none
 local function check_body(kind, headers, buffer, length)
   if kind:find("^grpc") then
     return check_grpc(kind, buffer, length)
@@ -666,11 +769,10 @@ local function check_body(kind, headers, buffer, length)
     if length == 0 then
       refuse(BAD, "body: empty")
     elseif kind == "infer" then
-      check_http_infer(headers, buffer, length)
-    else
-      check_generate(buffer:getBytes(0, length))
+      return model, check_http_infer(headers, buffer, length)
     end
-    return model
+    check_generate(buffer:getBytes(0, length))
+    return model, place(0, length)
   elseif length > 0 then
     refuse(BAD, "body: %d bytes, none is expected", length)
   end
@@ -696,7 +798,7 @@ local function check_request(handle)
   end
   local buffer = handle:body()
   headers = handle:headers()
-  local model = check_body(kind, headers, buffer, buffer and buffer:length() or 0)
+  local model, image = check_body(kind, headers, buffer, buffer and buffer:length() or 0)
   local may = model and SETTINGS.ensembles[model]
   local key = handle:streamInfo():dynamicMetadata():get("countersign") -- of keys.lua
   key = key and key.may and key
@@ -712,7 +814,7 @@ local function check_request(handle)
   end
   if model then
     handle:streamInfo():dynamicMetadata():set("countersign", "model", model)
-    admit(handle, model)
+    admit(handle, model, print_of(model, buffer, image))
   end
   only_known_headers(headers)
   if key and model and key.bounded then

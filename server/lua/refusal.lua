@@ -4,6 +4,7 @@
 local BAD, DENIED = { 400, 3, "invalid" }, { 401, 16, "unauthenticated" }
 local FORBIDDEN, ABSENT = { 403, 7, "forbidden" }, { 404, 5, "unknown" }
 local LARGE, LONG_MESSAGE = { 413, 8, "large" }, { 400, 8, "large" }
+local HARMFUL = { 400, 3, "harmful" }
 local TYPE = { 415, 12, "encoding" }
 local MANY, OFF = { 429, 8, "rate" }, { 503, 14, "busy" }
 

@@ -46,6 +46,7 @@ class Victim:
             word for name, port in zip(names, ports, strict=True) for word in (name, str(port))
         ]
         self.log = self.folder / "log"
+        began = time.monotonic()
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "server", *chosen, *options],
@@ -58,6 +59,7 @@ class Victim:
             if self.process.poll() is not None:
                 raise RuntimeError(self.log.read_text())
             time.sleep(0.05)
+        self.start_s = time.monotonic() - began
 
     def __enter__(self) -> "Victim":
         return self
@@ -91,8 +93,10 @@ class Victim:
         return {labels: float(value) for labels, value in found}
 
     def restarts(self) -> float:
-        """How many there were."""
+        """How many there were. RuntimeError if the server has ended."""
         while not (found := self.metric("countersign_restarts_total")):
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the server ended: {self.log.read_text()[-2000:]}")
             time.sleep(0.1)
         return sum(found.values())
 
@@ -106,8 +110,6 @@ class Victim:
             alone = sum(each.name == "tritonserver" for each in self.processes()) == len(well)
             if restarted and well and all(well) and alone:
                 return time.monotonic() - began
-            if self.process.poll() is not None:
-                raise RuntimeError(f"the server ended: {self.log.read_text()[-2000:]}")
             time.sleep(0.1)
         raise RuntimeError(f"not well within {WELL_S} s: {self.log.read_text()[-2000:]}")
 

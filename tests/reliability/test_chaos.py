@@ -1,4 +1,4 @@
-"""A short run of chaos: two replicas, each kind of blow, users who lose nothing."""
+"""A short run of chaos: two replicas, a few blows, users who lose nothing."""
 
 import signal
 
@@ -16,8 +16,7 @@ def run():
         with Users(victim.http_url, victim.grpc_url, users=4) as users:
             for name, sent in (
                 ("document_yolo", signal.SIGKILL),
-                ("captcha_preprocess", signal.SIGSTOP),
-                ("tritonserver", signal.SIGKILL),
+                ("tritonserver", signal.SIGSTOP),
                 ("envoy", signal.SIGKILL),
             ):
                 blows.append(strike(victim, name, sent))
@@ -32,12 +31,12 @@ def test_nothing_is_lost_and_nothing_wrong(run):
 
 def test_one_replica_answers_while_the_other_is_replaced(run):
     blows, answers, _ = run
-    for blow in blows[:3]:  # without Envoy nobody is reached
+    for blow in blows[:2]:  # without Envoy nobody is reached
         assert len(during(blow, answers)) > 10, blow
 
 
 def test_the_server_says_what_it_replaced(run):
     _, _, victim = run
     told = victim.log.read_text()
-    assert told.count("; another is started") == 3
+    assert told.count("; another is started") == 2
     assert "W the front died, exit status -9; it is started again" in told

@@ -7,21 +7,46 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from countersign import Client
-from server import ServerError, Settings, vitals
-from server.server import Server
+from countersign import Client, Refused
+from server import vitals
 from server.settings import ROOT
 from tests.reliability.chaos import Victim
+from tests.reliability.inputs import chunk
 from tests.server.conftest import leftovers
 
 CAPTCHA = ROOT / "server" / "samples" / "captcha_plain.png"
-ANY_PORTS = {"http_port": 0, "grpc_port": 0, "metrics_port": 0}
-OUTAGE_S = 30  # of a lone replica; on idle cores it is under 6
+MEMORY_MIB = 300  # most of a replica, which has some 160 at rest
+# What captcha_preprocess does besides, if a request's image or a file of that folder says so
+HOOKS = """
+import os
+import signal
+import time
+
+execute = TritonPythonModel.execute
+
+
+def hooked(self, requests):
+    for request in requests:
+        sent = pb_utils.get_input_tensor_by_name(request, "image").as_numpy()[0]
+        if b"ends its reader" in sent:
+            os.kill(os.getpid(), signal.SIGKILL)
+        while os.path.exists("FOLDER/hangs") and b"hangs" in sent:
+            time.sleep(0.02)
+        while os.path.exists("FOLDER/all-hang"):
+            time.sleep(0.02)
+    if os.path.exists("FOLDER/leaks") and not hasattr(self, "held"):
+        self.held = b"x" * (MEMORY_MIB << 20)
+    return execute(self, requests)
+
+
+TritonPythonModel.execute = hooked
+"""
 
 
 @pytest.fixture(scope="module")
@@ -31,22 +56,57 @@ def repository(captcha_repository, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def victim(repository):
+def victim(repository) -> Iterator[Victim]:
+    """Its server; what it serves has been overwritten in place meanwhile."""
     with Victim("--repository", str(repository)) as victim:
+        weights = repository / "captcha_heads" / "2" / "model.bin"
+        weights.write_bytes(weights.read_bytes()[:1000])
         yield victim
 
 
-def read(victim: Victim, protocol: str = "grpc") -> str:
+@pytest.fixture(scope="module")
+def hooks(tmp_path_factory) -> Path:
+    """The folder of files that the steps look for."""
+    return tmp_path_factory.mktemp("hooks")
+
+
+@pytest.fixture(scope="module")
+def hooked(captcha_repository, tmp_path_factory, hooks) -> Iterator[Victim]:
+    """A server whose images are decoded in two processes, with HOOKS."""
+    copy = shutil.copytree(captcha_repository, tmp_path_factory.mktemp("hooked") / "repository")
+    step = copy / "captcha_preprocess" / "1" / "model.py"
+    code = HOOKS.replace("FOLDER", str(hooks)).replace("MEMORY_MIB", str(MEMORY_MIB))
+    step.write_text(step.read_text() + code)
+    config = copy / "captcha_preprocess" / "config.pbtxt"
+    config.write_text(config.read_text().replace("count: 1", "count: 2"))
+    limit = ("--replica-memory-mib", str(MEMORY_MIB))
+    with Victim("--repository", str(copy), *limit) as hooked:
+        yield hooked
+
+
+def read(victim: Victim, protocol: str = "grpc", image: bytes | Path = CAPTCHA) -> str:
     with Client(getattr(victim, f"{protocol}_url"), protocol=protocol) as client:
-        return client.read(CAPTCHA, timeout_s=60).text
+        return client.read(image, timeout_s=60).text
 
 
-def until(holds: Callable[[], bool], seconds: float = 20) -> None:
+def saying(words: str) -> bytes:
+    """The CAPTCHA with a comment in its file."""
+    png, end = CAPTCHA.read_bytes(), chunk(b"IEND", b"")
+    assert png.endswith(end)
+    return png.removesuffix(end) + chunk(b"tEXt", b"Comment\0" + words.encode()) + end
+
+
+def until(holds: Callable[[], bool], seconds: float = 30) -> None:
     """Returns once it holds. AssertionError if it does not within so many seconds."""
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def told(victim: Victim, words: str, times: int = 1) -> Callable[[], bool]:
+    """Whether the server's log has a line with these words, a regular expression, so often."""
+    return lambda: len(re.findall(words, victim.log.read_text())) >= times
 
 
 def the(name: str, victim: Victim) -> vitals.Process:
@@ -62,23 +122,20 @@ def the(name: str, victim: Victim) -> vitals.Process:
 @pytest.mark.parametrize(
     ("name", "sent"),
     [
-        ("captcha_postprocess", signal.SIGKILL),
         ("captcha_heads", signal.SIGSTOP),
         ("tritonserver", signal.SIGKILL),
-        ("tritonserver", signal.SIGSTOP),
-        ("envoy", signal.SIGKILL),
         ("envoy", signal.SIGSTOP),
     ],
 )
 def test_who_asks_meanwhile_gets_the_right_answer_soon(name, sent, victim):
-    """Of a server with one replica, behind the client's own retries."""
+    """Of a server with one replica, behind the client's own retries: within two starts and 2 s."""
     before = victim.restarts()
     process = the(name, victim)
     os.kill(process.pid, sent)
     began = time.monotonic()
     for protocol in ("grpc", "http"):
         assert read(victim, protocol) == "265649"
-    assert time.monotonic() - began < OUTAGE_S
+    assert time.monotonic() - began < 2 * victim.start_s + 2
     victim.wait_until_well(before + 1)
     until(lambda: process.state == "")
 
@@ -102,10 +159,8 @@ def reload(victim: Victim) -> tuple[int, str]:
     return told.returncode, told.stdout + told.stderr
 
 
-def test_a_corrupt_version_is_refused_and_the_old_one_serves_on(victim, repository):
-    heads = repository / "captcha_heads"
-    shutil.copytree(heads / "2", heads / "3")
-    (heads / "3" / "model.bin").write_bytes((heads / "2" / "model.bin").read_bytes()[:1000])
+def test_a_corrupt_version_is_refused_and_the_old_one_serves_on(victim):
+    """The one that was overwritten."""
     status, told = reload(victim)
     assert status == 1
     assert re.search(r"not reloaded, what was served is served on: .*captcha_heads: ", told)
@@ -114,42 +169,30 @@ def test_a_corrupt_version_is_refused_and_the_old_one_serves_on(victim, reposito
     assert read(victim) == "265649"
 
 
-def test_a_version_that_answers_wrongly_is_refused(victim, repository):
+def test_a_version_that_answers_wrongly_is_refused_by_a_signals_reload_too(
+    victim, repository, captcha_repository
+):
     """Its weights have the right size, and are another model's."""
     heads = repository / "captcha_heads"
-    weights = bytearray((heads / "2" / "model.bin").read_bytes())
+    shutil.copytree(captcha_repository / "captcha_heads" / "2", heads / "3")
+    weights = bytearray((heads / "3" / "model.bin").read_bytes())
     weights[-20000:] = bytes(20000)  # of the digits' own layer
     (heads / "3" / "model.bin").write_bytes(weights)
-    status, told = reload(victim)
-    assert status == 1
-    assert re.search(r"served on: captcha_reader, captcha_plain\.png: read \d{6}, ", told)
+    victim.process.send_signal(signal.SIGHUP)
+    until(told(victim, r"W not .* served on: captcha_reader, captcha_plain\.png: read \d{6}, "))
 
 
-def test_a_good_version_is_switched_to_without_a_lost_request(victim, repository):
-    heads = repository / "captcha_heads"
-    shutil.copy(heads / "2" / "model.bin", heads / "3" / "model.bin")
+def test_a_good_version_is_switched_to_without_a_lost_request(
+    victim, repository, captcha_repository
+):
+    weights = captcha_repository / "captcha_heads" / "2" / "model.bin"
+    shutil.copy(weights, repository / "captcha_heads" / "3" / "model.bin")
     assert reload(victim) == (
         0,
         "reloaded: captcha_heads 3, captcha_postprocess 1, captcha_preprocess 1, "
         "captcha_reader 1\n",
     )
     assert victim.metric("countersign_model_version")['model="captcha_heads"'] == 3
-    assert read(victim) == "265649"
-
-
-def test_what_is_served_stays_when_its_files_are_overwritten_in_place(victim, repository):
-    (repository / "captcha_heads" / "3" / "model.bin").write_bytes(b"")
-    before = victim.restarts()
-    process = the("captcha_preprocess", victim)
-    os.kill(process.pid, signal.SIGKILL)
-    victim.wait_until_well(before + 1)
-    assert read(victim) == "265649"
-
-
-def test_a_signal_reloads_as_well(victim, repository):
-    shutil.rmtree(repository / "captcha_heads" / "3")
-    victim.process.send_signal(signal.SIGHUP)
-    until(lambda: "\nreloaded: captcha_heads 2, " in victim.log.read_text())
     assert read(victim) == "265649"
 
 
@@ -164,29 +207,47 @@ def test_a_stop_with_a_paused_step_ends_well(victim):
     assert vitals.working_in(victim.folder.resolve()) == []
 
 
-def test_the_older_version_is_served_where_the_newest_is_corrupt(
-    captcha_repository, tmp_path, capsys
-):
-    repository = shutil.copytree(captcha_repository, tmp_path / "repository")
-    (repository / "captcha_heads" / "2" / "model.xml").write_text("<net")
-    with Server(Settings(repository=repository, **ANY_PORTS)) as server:
-        assert server.supervisor.release.versions["captcha_heads"] == 1
-        with Client(server.grpc_url) as client:
-            assert len(client.read(CAPTCHA).text) == 6
-    (line,) = capsys.readouterr().err.splitlines()
-    assert re.match(
-        r"W models failed to load: captcha_heads: .*; served instead: captcha_heads 1$", line
-    )
+def test_an_image_that_ends_its_reader_is_tried_once_more_and_then_refused(hooked):
+    """Beside it others are answered, among them one that was under way when the reader ended."""
+    before = hooked.restarts()
+    image = saying("ends its reader")
+    for _ in range(2):
+        with pytest.raises(Refused, match="image: 2 processes ended while they looked at it"):
+            read(hooked, image=image)
+        assert read(hooked) == "265649"
+    hooked.wait_until_well(before + 2)
+    assert hooked.restarts() == before + 2
 
 
-def test_without_an_older_version_the_start_fails_with_the_model_and_its_reason(
-    captcha_repository, tmp_path
-):
-    repository = shutil.copytree(captcha_repository, tmp_path / "repository")
-    for version in ("1", "2"):
-        (repository / "captcha_heads" / version / "model.xml").write_text("<net")
-    with pytest.raises(ServerError, match="models failed to load: captcha_heads: "):
-        Server(Settings(repository=repository, **ANY_PORTS)).start()
+def test_one_process_of_several_that_hangs_is_found_by_the_request_that_it_has(hooked, hooks):
+    """The samples go to the others."""
+    before = hooked.restarts()
+    (hooks / "hangs").touch()
+    with ThreadPoolExecutor() as pool:
+        answer = pool.submit(read, hooked, image=saying("hangs"))
+        until(told(hooked, "captcha_reader: a request has no answer for .* s, others have; an"))
+        (hooks / "hangs").unlink()
+        assert answer.result() == "265649"
+    hooked.wait_until_well(before + 1)
+
+
+def test_a_step_that_hangs_in_all_processes_is_replaced(hooked, hooks):
+    """None of them died or is stopped."""
+    before = hooked.restarts()
+    (hooks / "all-hang").touch()
+    until(told(hooked, "captcha_reader: no answer for "))
+    (hooks / "all-hang").unlink()
+    hooked.wait_until_well(before + 1)
+    assert read(hooked) == "265649"
+
+
+def test_a_replica_that_leaks_is_replaced(hooked, hooks):
+    before = hooked.restarts()
+    (hooks / "leaks").touch()
+    until(told(hooked, rf"W replica 1: \d+ MiB, limit {MEMORY_MIB} MiB; another is started"))
+    (hooks / "leaks").unlink()
+    assert read(hooked) == "265649"
+    hooked.wait_until_well(before + 1)
 
 
 def test_stopped_orphans_of_a_killed_server_are_ended_at_the_next_start(captcha_repository):
@@ -205,28 +266,3 @@ def test_stopped_orphans_of_a_killed_server_are_ended_at_the_next_start(captcha_
         subprocess.run(command, cwd=ROOT, env=environment, check=True)
         assert leftovers(folder) == []
         assert [each.name for each in orphans if each.state not in vitals.GONE] == []
-
-
-def test_a_step_that_hangs_is_replaced(captcha_repository, tmp_path):
-    """It neither died nor is stopped: it waits for as long as a file is there."""
-    repository, file = shutil.copytree(captcha_repository, tmp_path / "models"), tmp_path / "wait"
-    step = repository / "captcha_postprocess" / "1" / "model.py"
-    waits = f"import os, time\n        while os.path.exists({str(file)!r}): time.sleep(0.1)\n"
-    head, execute, body = step.read_text().partition("def execute(self, requests):\n")
-    step.write_text(f"{head}{execute}        {waits}{body}")
-    with Victim("--repository", str(repository)) as victim:
-        file.touch()
-        until(lambda: "captcha_reader: no answer for " in victim.log.read_text(), 60)
-        file.unlink()
-        until(lambda: "replaced after" in victim.log.read_text(), 60)
-        assert read(victim) == "265649"
-
-
-def test_a_replica_that_leaks_is_replaced(captcha_repository):
-    """Its limit is below what it takes at rest, so that each leaks, until the server gives up."""
-    with Victim(*("--repository", str(captcha_repository), "--replica-memory-mib", "1")) as victim:
-        until(lambda: "replaced after" in victim.log.read_text())
-        assert re.search(
-            r"W replica 1: \d+ MiB, limit 1 MiB; another is started", victim.log.read_text()
-        )
-        assert read(victim) == "265649"

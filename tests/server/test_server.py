@@ -9,9 +9,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -113,25 +112,6 @@ def pending(metrics_url: str) -> int:
     return sum(map(int, counts))
 
 
-def test_a_stopping_server_is_unavailable_to_new_requests(captcha_repository):
-    with Server(Settings(repository=captcha_repository, **ANY_PORTS)) as server:
-        server.drain()
-        for protocol in ("grpc", "http"):
-            url = getattr(server, f"{protocol}_url")
-            with Client(url, protocol=protocol) as client, pytest.raises(Unavailable):
-                client.read(b"any image", timeout_s=0.5)
-
-
-def test_a_killed_starter_takes_the_server_with_it(captcha_repository):
-    with Foreground(captcha_repository) as server:
-        server.process.kill()
-        server.end()
-        deadline = time.monotonic() + 30
-        while processes_of(server.triton) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert processes_of(server.triton) == processes_of(server.front) == []
-
-
 def test_metrics_are_served(server):
     with urllib.request.urlopen(f"http://{server.metrics_url}/metrics") as reply:
         text = reply.read().decode()
@@ -146,15 +126,17 @@ def test_metrics_are_served(server):
     assert text.count("# TYPE nv_inference_request_success counter") == 1
 
 
-def test_what_a_killed_server_left_is_removed_at_the_next_start(captcha_repository, tmp_path):
+def test_a_killed_starter_takes_the_server_with_it_and_the_next_removes_what_it_left(
+    captcha_repository, tmp_path
+):
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     with Foreground(captcha_repository, environment) as server:
         (folder,) = tmp_path.glob("countersign-*")
         server.process.kill()
         server.end()
-        with suppress(ProcessLookupError):
-            os.killpg(server.triton, signal.SIGKILL)
-        while processes_of(server.triton):
+        deadline = time.monotonic() + 30
+        while processes_of(server.triton) or processes_of(server.front):
+            assert time.monotonic() < deadline
             time.sleep(0.05)
     assert leftovers(folder)
     with Foreground(captcha_repository, environment):
@@ -178,23 +160,37 @@ def test_any_path_is_served_and_nothing_in_it_reaches_a_shell(captcha_repository
     assert list((odd / "temporary").iterdir()) == []
 
 
-def test_of_two_starts_on_one_port_one_is_told(captcha_repository, monkeypatch):
-    """Though both found it free."""
-    with Server(Settings(repository=captcha_repository, **ANY_PORTS)) as server:
-        monkeypatch.setattr("server.server.check_ports", lambda settings: None)
-        second = Server(server.settings)
-        with pytest.raises(ServerError, match=f"{server.http_url}.*Address already in use"):
-            second.start()
-        assert leftovers(second.folder) == []
-        with Client(server.grpc_url) as client:
-            assert client.read(ROOT / "server/samples/captcha_plain.png").text == "265649"
+@pytest.fixture(scope="module")
+def reader(captcha_repository) -> Iterator[Server]:
+    """A server of the CAPTCHA models at an address of IPv6, where there is one."""
+    host = "::1" if socket.has_ipv6 else "127.0.0.1"
+    with Server(Settings(repository=captcha_repository, host=host, **ANY_PORTS)) as reader:
+        yield reader
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6")
-def test_an_address_of_ipv6_is_served(captcha_repository):
-    settings = Settings(repository=captcha_repository, host="::1", **ANY_PORTS)
-    with Server(settings) as server:
-        assert server.http_url.startswith("[::1]:")
-        for protocol in ("grpc", "http"):
-            with Client(getattr(server, f"{protocol}_url"), protocol=protocol) as client:
-                assert client.read(ROOT / "server/samples/captcha_plain.png").text == "265649"
+def test_an_address_of_ipv6_is_served(reader):
+    assert reader.http_url.startswith("[::1]:")
+    for protocol in ("grpc", "http"):
+        with Client(getattr(reader, f"{protocol}_url"), protocol=protocol) as client:
+            assert client.read(ROOT / "server/samples/captcha_plain.png").text == "265649"
+
+
+def test_of_two_starts_on_one_port_one_is_told(reader, monkeypatch):
+    """Though both found it free."""
+    monkeypatch.setattr("server.server.check_ports", lambda settings: None)
+    second = Server(reader.settings)
+    with pytest.raises(ServerError, match=rf"{re.escape(reader.http_url)}.*already in use"):
+        second.start()
+    assert leftovers(second.folder) == []
+    with Client(reader.grpc_url) as client:
+        assert client.read(ROOT / "server/samples/captcha_plain.png").text == "265649"
+
+
+def test_a_stopping_server_is_unavailable_to_new_requests(reader):
+    """The last of its tests."""
+    reader.drain()
+    for protocol in ("grpc", "http"):
+        url = getattr(reader, f"{protocol}_url")
+        with Client(url, protocol=protocol) as client, pytest.raises(Unavailable):
+            client.read(b"any image", timeout_s=0.5)

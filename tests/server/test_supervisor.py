@@ -17,7 +17,7 @@ from server.tries import MOST, Tries
 class StandIn:
     """A replica whose state a test sets."""
 
-    def __init__(self, settings, place, release, under_way):
+    def __init__(self, settings, place, release, *_):
         self.name, self.release, self.threads = place.name, release, settings.threads
         self.state, self.fault, self.ready_at = State.STARTING, None, 0.0
         self.left_after_s = None
@@ -51,7 +51,8 @@ def make(monkeypatch, tmp_path):
 
     def make(replicas):
         monkeypatch.setattr(module, "Replica", StandIn)
-        made = Supervisor(Settings(replicas=replicas, threads=4), tmp_path, lambda: None)
+        settings = Settings(replicas=replicas, threads=4)
+        made = Supervisor(settings, tmp_path, lambda: None, lambda *_: None)
         made.release = Release(Path("models-1"), {}, {}, ())
         made.slots = [
             module.Slot(index, made._replica(index, made.release)) for index in range(replicas)

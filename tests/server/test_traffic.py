@@ -6,6 +6,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 
 import pytest
 
@@ -15,10 +16,15 @@ from server.traffic import Traffic, outcome
 RECORD = {
     "call": "generate",
     "grpc": None,
+    "id": "a",
     "milliseconds": 40,
     "model": "captcha_reader",
     "refused": None,
+    "replica": "server_1/http.sock",
+    "sent": 5,
     "status": 200,
+    "time": "2026-01-01T00:00:00.000Z",
+    "type": "DownstreamEnd",
 }
 
 
@@ -59,6 +65,20 @@ def test_answers_are_counted_in_buckets_and_health_is_not():
         'countersign_request_seconds_count{model="captcha_reader"} 2',
     ):
         assert sample in text, sample
+
+
+def test_a_request_is_known_to_wait_from_its_first_line_to_its_last():
+    traffic = Traffic(["captcha_reader"], shows=False)
+    now, began = time.monotonic(), datetime.now(timezone.utc) - timedelta(seconds=9)
+    record = RECORD | {"time": f"{began:%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"}
+    for more in ({"sent": 4000}, {"id": "b", "sent": None}, {"id": "c", "replica": None}):
+        traffic.see(json.dumps(record | more | {"type": "DownstreamPeriodic", "status": 0}))
+    assert traffic.waiting_since("server_1", "captcha_reader") == pytest.approx(now - 5, abs=0.5)
+    assert traffic.waiting_since("server_2", "captcha_reader") is None
+    assert traffic.waiting_since("server_1", "document_detector") is None
+    assert 'answered"} 0' in "\n".join(traffic.lines())
+    traffic.see(json.dumps(record))
+    assert traffic.waiting_since("server_1", "captcha_reader") is None
 
 
 def test_an_answer_has_the_id_that_its_request_had_or_one_of_its_own(server):
@@ -114,19 +134,13 @@ def test_requests_are_counted_by_what_came_of_them(server, client, samples, metr
 def test_pages_and_their_detections_are_counted_but_not_the_samples_of_the_server(
     server, samples, sample_pages, metric
 ):
-    """Each is told to Triton some seconds later, with the next page."""
-    time.sleep(6)
+    """Triton is told every two seconds, by what the step is then asked: a sample every three."""
+    names = ("pages_total", "score_count", "pages_without_detections_total")
+    time.sleep(5.5)
+    before = [metric(f"countersign_{name}") for name in names]
     with Client(server.grpc_url) as client:
-        client.detect(samples / "page_150dpi.jpg")  # tells what was counted before
-        pages, found, empty = (
-            metric(f"countersign_{name}")
-            for name in ("pages_total", "score_count", "pages_without_detections_total")
-        )
         client.detect(samples / "page_150dpi.jpg")
         client.detect(samples / "page_150dpi.jpg", confidence=1.0)
-        time.sleep(6)
-        client.detect(samples / "page_150dpi.jpg")
     boxes = len(sample_pages["page_150dpi.jpg"]["boxes"])
-    assert metric("countersign_pages_total") == pages + 3
-    assert metric("countersign_pages_without_detections_total") == empty + 1
-    assert metric("countersign_score_count") == found + 2 * boxes
+    for name, start, more in zip(names, before, (2, boxes, 1), strict=True):
+        grows(metric, f"countersign_{name}", start, more)

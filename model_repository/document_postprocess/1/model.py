@@ -138,6 +138,7 @@ class TritonPythonModel:
         xyxy, scores, class_ids = self.detect(predictions[0], limits)
         if request.request_id() != SAMPLE_ID:
             self.tally.add(scores, class_ids)
+        self.tally.tell_if_due()
         return pb_utils.InferenceResponse(
             [
                 pb_utils.Tensor("boxes", to_page(xyxy, letterbox, page_size)),

@@ -42,7 +42,7 @@ def test_a_short_lease_is_dry_run_on_a_cpu(marked, tmp_path, monkeypatch):
     monkeypatch.setattr(accelerator, "PAGES_A_CORE", 0.5)
     assert recipe_for("yolo11m.yaml", gpu=True, cores=16).batch == 128
     recipe = Recipe(model="yolov8n.yaml", height=64, width=64, views=10**8, batch=2, loaders=0)
-    figures = run(recipe, [marked], tmp_path, None, minutes=0.25)
+    figures = run(recipe, [marked], tmp_path, None, minutes=0.15)
     assert "all: stamp" in figures
     (line,) = read_progress(tmp_path)
     assert line["views"] > 2
