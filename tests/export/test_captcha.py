@@ -29,7 +29,7 @@ export = partial(captcha.export, others=1)
 def checkpoint(tmp_path_factory):
     """A reader with random weights."""
     torch.manual_seed(0)
-    reader = CaptchaReader(ReaderConfig()).eval()
+    reader = CaptchaReader(ReaderConfig("test_resnet")).eval()
     path = tmp_path_factory.mktemp("run") / "best.pt"
     save(reader, path)
     return path

@@ -142,7 +142,7 @@ def main() -> None:
     parser.add_argument("--reader", type=Path, required=True, help="its checkpoint")
     parser.add_argument("--out", type=Path, required=True, help="checkpoint of both")
     parser.add_argument("--images", type=Path, nargs="*", default=[], help="folders of CAPTCHAs")
-    parser.add_argument("--count", type=int, default=8000, help="of generated CAPTCHAs of a kind")
+    parser.add_argument("--count", type=int, default=4000, help="of generated CAPTCHAs of a kind")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seed", type=int, default=3)
     args = parser.parse_args()

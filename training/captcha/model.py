@@ -24,7 +24,7 @@ STEEP = 4.0  # how quickly a judge's verdict turns
 class ReaderConfig:
     """What rebuilds a reader's layers; saved inside its checkpoint."""
 
-    backbone: str = "test_resnet"  # any timm model that gives feature maps
+    backbone: str = "resnet10t"  # any timm model that gives feature maps
     channels: int = 64  # kept of the backbone's map at each place
     columns: int = 128  # channels of a column; 0 for the published heads, which see all at once
     hidden: int = 128  # units of each head

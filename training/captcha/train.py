@@ -35,7 +35,7 @@ from training.captcha.model import load as load_reader
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
-SHOWN = (16_000, 14)  # images that a reader is shown: these, and so many for each that there is
+SHOWN = (20_000, 20)  # images that a reader is shown: these, and so many for each that there is
 HELD_OUT = "held_out.npz"  # each image's label, and its logits by the reader that never saw it
 MIN_IMAGES = 20  # in each fold
 WEIGHT_DECAY = 1e-2
@@ -53,8 +53,8 @@ class TrainConfig:
     columns: int = ReaderConfig.columns
     position: int = ReaderConfig.position
     epochs: int = 0  # 0: as many as show SHOWN images
-    batch: int = 64
-    learning_rate: float = 1e-3  # the peak of one cycle
+    batch: int = 32
+    learning_rate: float = 3e-3  # the peak of one cycle
     folds: int = 3  # 0: nothing is held out, and export needs other images to calibrate on
     rotation: float = 5  # degrees
     translation: float = 0.1  # share of each side
@@ -228,7 +228,8 @@ def draw_curves(history: list[dict[str, float]], path: Path) -> None:
         losses = [row["train_loss"] for row in history if row["reader"] == number]
         axes.semilogy(range(1, len(losses) + 1), losses, label=f"reader {number:.0f}")
     axes.set(xlabel="epoch", ylabel="cross-entropy per digit, nats, augmented")
-    axes.legend()
+    if history:
+        axes.legend()
     figure.savefig(path, dpi=100)
     pyplot.close(figure)
 

@@ -53,7 +53,9 @@ def test_too_few_images_are_refused(images):
 
 def test_choices_score_every_variant(images, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "SIZES", (8,))
-    found = choices(images, images, TrainConfig(epochs=1, batch=8, folds=0), tmp_path)
+    found = choices(
+        images, images, TrainConfig("test_resnet", epochs=1, batch=8, folds=0), tmp_path
+    )
     assert list(found) == [
         "base",
         "published heads",
@@ -76,7 +78,7 @@ def test_every_seed_gets_a_column_of_the_table(images, tmp_path):
 
 def test_a_start_is_scored_as_it_is_and_after_training(images, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "SIZES", (8, 16, 32))
-    config = TrainConfig(epochs=1, batch=8, folds=0)
+    config = TrainConfig("test_resnet", epochs=1, batch=8, folds=0)
     start = train(images, config, tmp_path / "start")
     found = starts(start, images, images, config, tmp_path / "runs")
     assert list(found) == ["no image", "8 images", "16 images"]

@@ -25,7 +25,7 @@ from training.captcha.train import (
     train_one_epoch,
 )
 
-TINY = TrainConfig(epochs=2, batch=8, folds=0)
+TINY = TrainConfig("test_resnet", epochs=2, batch=8, folds=0)
 
 
 @pytest.fixture(scope="module")
@@ -160,8 +160,8 @@ def test_too_few_images_for_the_folds_are_refused(images, tmp_path):
 
 
 def test_a_smaller_set_is_shown_more_often():
-    assert TrainConfig().epochs_of(500) == 46  # 16,000 / 500 + 14
-    assert TrainConfig().epochs_of(4000) == 18
+    assert TrainConfig().epochs_of(500) == 60  # 20,000 / 500 + 20
+    assert TrainConfig().epochs_of(4000) == 25
     assert TrainConfig(epochs=7).epochs_of(500) == 7
 
 
