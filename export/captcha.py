@@ -208,7 +208,7 @@ def export(
     version: int | None = None,
     int8: bool = False,
     tta: bool = False,
-    precision: float = 0.9998,
+    precision: float = 0.999,
     replace: bool = False,
     others: int = OTHERS,
 ) -> dict:
@@ -307,7 +307,7 @@ def main() -> None:
     parser.add_argument("--replace", action="store_true", help="the version that is there")
     parser.add_argument("--int8", action="store_true", help="quantise weights and activations")
     parser.add_argument("--tta", action="store_true", help="average two views in the graph")
-    parser.add_argument("--precision", type=float, default=0.9998, help="of what is answered")
+    parser.add_argument("--precision", type=float, default=0.999, help="of what is answered")
     args = parser.parse_args()
     try:
         card = export(
