@@ -119,6 +119,27 @@ class Reading(Answer):
     threshold: float
 
 
+class PredictionError(Answer):
+    """As Google's services tell an error."""
+
+    code: int = Field(description="HTTP status", examples=[422])
+    message: str
+    status: str = Field(description="a name of google.rpc.Code", examples=["INVALID_ARGUMENT"])
+
+
+class Prediction(Page):
+    """One page of one instance: its marks, or its error alone."""
+
+    page: int = 1
+    error: PredictionError | None = None  # type: ignore[assignment]
+
+
+class Predictions(Answer):
+    """What `predict_route` answers, in the order of the instances."""
+
+    predictions: list[Prediction]
+
+
 class Thresholds(Answer):
     """The lowest score of each class that is answered, by operating point."""
 

@@ -26,7 +26,7 @@ from gateway.problems import (
     answer_invalid,
     answer_problem,
 )
-from gateway.routes import detect, documents, forms, health, models
+from gateway.routes import detect, documents, forms, health, models, predict
 from gateway.routes import log as log_routes
 from gateway.settings import Settings
 from gateway.triton import Tritons
@@ -79,6 +79,7 @@ def create_app(settings: Settings, log: PredictionLog | None = None) -> FastAPI:
     if log:
         app.state.metrics.registry.register(log)
     app.add_middleware(Watch, metrics=app.state.metrics, most=settings.max_held_bytes)
+    predict.mount(app, settings)
     for router in ROUTERS:
         app.include_router(router)
     web.mount(app)

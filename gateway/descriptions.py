@@ -67,6 +67,11 @@ DOCUMENT = {
         },
     ],
 }
+PREDICTIONS = {
+    "predictions": [
+        {"page": 1, "width": 1240, "height": 1754, "detections": [MARK], "milliseconds": 38.1}
+    ]
+}
 READING = {
     "text": "604913",
     "confidence": 0.998,
@@ -117,6 +122,31 @@ def takes_file(names: tuple[str, ...] = (), example: JsonObject | None = None) -
         ],
         **(examples(example) if example else {}),
     }
+
+
+def takes_instances(example: JsonObject) -> JsonObject:
+    """The `openapi_extra` of the route for platforms."""
+    file = {"type": "object", "properties": {"b64": {"type": "string", "format": "byte"}}}
+    page = {"type": "integer", "minimum": 1, "default": 1}
+    instance = {
+        "type": "object",
+        "required": ["image"],
+        "properties": {"image": file, "page": page},
+    }
+    parameters = {
+        "type": "object",
+        "properties": {name: PARAMETERS[name][0] for name in ("dpi", *DETECTOR)},
+    }
+    schema = {
+        "type": "object",
+        "required": ["instances"],
+        "properties": {
+            "instances": {"type": "array", "items": instance},
+            "parameters": parameters,
+        },
+    }
+    content = {"application/json": {"schema": schema}, "application/octet-stream": {"schema": FILE}}
+    return {"requestBody": {"required": True, "content": content}, **examples(example)}
 
 
 def examples(example: JsonObject) -> JsonObject:

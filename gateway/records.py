@@ -9,7 +9,7 @@ from countersign.documents import Document
 from countersign.messages import OPERATING_POINTS, Model
 from gateway.asked import Asked
 from gateway.callers import Caller
-from gateway.documents import head_of, sha256
+from gateway.documents import PageAnswer, head_of, look_at, opened, sha256
 from gateway.log import Entry
 from gateway.state import State
 
@@ -66,6 +66,23 @@ async def begun(
     model = await state.tritons.model(caller.key)
     head = head_of(document, data, await sha256(data), asked, model)
     return Record(state, caller, head, asked, model, data)
+
+
+async def one_page(
+    data: bytes, number: int, asked: Asked, state: State, caller: Caller, patient: bool = False
+) -> PageAnswer:
+    """The marks of page `number` of the file that `data` is, which the log has then as well.
+
+    Raises CountersignError, and Problem if there is no room; `patient` is as of look_at.
+    """
+    async with opened(data, asked, state) as document:
+        answer = await look_at(document, number, asked, state, caller.key, patient)
+        if state.log is not None:
+            record = await begun(document, data, asked, state, caller)
+            record.pages.append(answer.body)
+            record.began -= answer.body["milliseconds"] / 1000
+            record.put()
+    return answer
 
 
 def thresholds(asked: Asked, model: Model) -> dict[str, float]:

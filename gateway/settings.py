@@ -25,7 +25,13 @@ from gateway.log.database import parsed
 from gateway.log.retention import period
 from gateway.log.review import RANDOM_SHARE
 
+PLATFORM = {  # how platforms that run one container call some of them
+    "port": "AIP_HTTP_PORT",
+    "predict_route": "AIP_PREDICT_ROUTE",
+    "health_route": "AIP_HEALTH_ROUTE",
+}
 SHARED = ("max_image_bytes", "max_image_pixels", "allow_anyone", "exit_timeout_s", "keys")
+ROUTE = r"^(/[A-Za-z0-9_.~:-]+)+$"
 SECRET = ("log_url",)  # whose value is never shown
 LOOPBACK = "localhost"
 
@@ -42,7 +48,8 @@ def option(default: Any, text: str, **limits: Any) -> Any:
 class Settings(BaseModel):
     """Each field is an option of `python -m gateway` and a COUNTERSIGN_GATEWAY_* variable.
 
-    Those of SHARED are read from the server's COUNTERSIGN_* variables too. Raises SettingsError.
+    Those of SHARED are read from the server's COUNTERSIGN_* variables too, those of PLATFORM from
+    a platform's. Raises SettingsError.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
@@ -58,6 +65,14 @@ class Settings(BaseModel):
     ]
     host: str = option("127.0.0.1", "address to listen on; 0.0.0.0 is every interface")
     port: int = option(8080, "port; 0 takes any free one", ge=0, le=65535)
+    predict_route: str = option(
+        "/invocations",
+        'path of POST {"instances": [{"image": {"b64": ...}}]}, as platforms ask: '
+        "docs/platforms.md; AIP_PREDICT_ROUTE says it too, AIP_HEALTH_ROUTE and AIP_HTTP_PORT the "
+        "others",
+        pattern=ROUTE,
+    )
+    health_route: str = option("/ping", "path of GET, 200 once pages are answered", pattern=ROUTE)
     allow_anyone: bool = option(
         False, "listen for other machines, though the servers ask no key of them"
     )
@@ -214,8 +229,9 @@ def flag(name: str) -> str:
 
 def variables(name: str) -> list[str]:
     """The environment's names of a setting, the first goes first."""
-    shared = [f"COUNTERSIGN_{name.upper()}"] if name in SHARED else []
-    return [f"COUNTERSIGN_GATEWAY_{name.upper()}", *shared]
+    others = [f"COUNTERSIGN_{name.upper()}"] if name in SHARED else []
+    others += [PLATFORM[name]] if name in PLATFORM else []
+    return [f"COUNTERSIGN_GATEWAY_{name.upper()}", *others]
 
 
 def parse(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> Settings:

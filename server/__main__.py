@@ -29,6 +29,8 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if argv and argv[0] in OTHERS:
         return OTHERS[argv[0]](argv[1:])
+    if argv[:1] == ["serve"]:  # SageMaker's word to every image
+        argv = argv[1:]
     asked = Event()
     try:
         server = Server(parse(argv), lambda: _stop_if(asked))

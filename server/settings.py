@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SAMPLES = Path(__file__).resolve().parent / "samples"
 PORTS = ("http_port", "grpc_port", "metrics_port")
 GATEWAY_PORT = "gateway_port"
+PLATFORM = {"gateway_port": "AIP_HTTP_PORT"}  # how platforms that run one container call it
 SWITCH = {"1": True, "true": True, "yes": True, "on": True} | {
     "": False, "0": False, "false": False, "no": False, "off": False
 }  # fmt: skip
@@ -214,9 +215,9 @@ def parse(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> S
     values: dict[str, Any] = {}
     for setting in options():
         name, text = flag(setting.name), given[setting.name]
-        if text is None:
-            name = variable(setting.name)
-            text = environment.get(name)
+        for other in (variable(setting.name), PLATFORM.get(setting.name, "")):
+            if text is None:
+                name, text = other, environment.get(other)
         if text is None:
             continue
         if setting.name == "repository" and "://" in text:

@@ -9,8 +9,7 @@ from gateway import answers
 from gateway.asked import asked
 from gateway.callers import caller_of
 from gateway.descriptions import DETECTIONS, DETECTOR, takes_file
-from gateway.documents import look_at, opened
-from gateway.records import begun
+from gateway.records import one_page
 from gateway.uploads import upload_of
 
 router = APIRouter(tags=["documents"])
@@ -32,12 +31,6 @@ async def detect(request: Request) -> Response:
     upload = await upload_of(request, state.settings.max_document_bytes)
     wanted = asked(upload.parameters)
     state.admission.check()
-    async with opened(upload.data, wanted, state) as document:
-        answer = await look_at(document, 1, wanted, state, caller.key)
-        if state.log is not None:
-            record = await begun(document, upload.data, wanted, state, caller)
-            record.pages.append(answer.body)
-            record.began -= answer.body["milliseconds"] / 1000
-            record.put()
+    answer = await one_page(upload.data, 1, wanted, state, caller)
     rows = [{name: row[name] for name in FIELDS} for row in answer.body["detections"]]
     return Response(orjson.dumps({"detections": rows}), media_type="application/json")
