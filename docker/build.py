@@ -34,6 +34,7 @@ UNREAD = ("var/cache/apt", "var/lib/apt/lists", "var/log", "usr/share/doc", "usr
 START_S = 180  # HEALTHCHECK's start-period, and more for a machine at work
 STOP_S = 60  # compose.yaml's stop_grace_period
 PORTS = ("HTTP_PORT", "GRPC_PORT", "METRICS_PORT")
+PREDICT = "/v1/endpoints/1/deployedModels/2:predict"  # as Vertex AI calls it
 LISTED = 15  # largest parts of the image that are named
 
 # In namespaces of its own, mounts the image at $1 as a container has it, and starts the rest there
@@ -131,6 +132,17 @@ def answer(port: int, model: str, sample: str) -> dict:
         return json.load(reply)
 
 
+def predicted(port: int, sample: str) -> list[dict]:
+    """What the gateway answers a platform."""
+    image = {"b64": base64.b64encode((SAMPLES / sample).read_bytes()).decode()}
+    body = json.dumps({"instances": [{"image": image}]}).encode()
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{PREDICT}", body, headers)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(request, timeout=60) as reply:
+        return json.load(reply)["predictions"]
+
+
 def expect(what: str, found: object, expected: object) -> None:
     if found != expected:
         raise Failed(f"{what}: {found}, expected {expected}")
@@ -141,6 +153,8 @@ def attempt(root: Path, config: dict, began: float) -> None:
     ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
     variables = [*config["Env"], "COUNTERSIGN_HOST=127.0.0.1"]
     variables += [f"COUNTERSIGN_{name}={port}" for name, port in ports.items()]
+    (platform,) = free_ports(1)
+    variables += [f"AIP_HTTP_PORT={platform}", f"AIP_PREDICT_ROUTE={PREDICT}"]
     check = config["Healthcheck"]["Test"][1].split()
     namespaces = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
     started = time.monotonic()
@@ -170,6 +184,10 @@ def attempt(root: Path, config: dict, began: float) -> None:
         captcha, digits = next(iter(json.loads((SAMPLES / "captchas.json").read_text()).items()))
         expect(captcha, answer(ports["HTTP_PORT"], "captcha_reader", captcha)["text"], digits)
         say(began, f"{page}: {', '.join(labels)}; {captcha}: {digits}")
+        if "COUNTERSIGN_NO_GATEWAY=1" not in config["Env"]:
+            (marks,) = predicted(platform, page)
+            expect(PREDICT, sorted(each["class"] for each in marks["detections"]), labels)
+            say(began, f"{PREDICT}: the same")
 
         told = time.monotonic()
         os.kill(server, signal.SIGTERM)
@@ -191,6 +209,9 @@ def main() -> int:
     description, _, _ = (__doc__ or "").partition("\n")
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument(
+        "--file", default="docker/pypi.Dockerfile", help="docker/one.Dockerfile is the other"
+    )
+    parser.add_argument(
         "--base", type=Path, help="a folder with Debian bookworm and Python, in place of a new one"
     )
     settings, passed_on = parser.parse_known_args()
@@ -206,7 +227,7 @@ def main() -> int:
         buildah(*bud, "-f", work / "Dockerfile", "-t", "bookworm", base)
         base_mb = size_mb(base)
         say(began, f"the base: {base_mb:.0f} MB")
-        file = ["-f", "docker/pypi.Dockerfile", "--build-arg", "BASE=localhost/bookworm"]
+        file = ["-f", settings.file, "--build-arg", "BASE=localhost/bookworm"]
         buildah(*bud, *file, "-t", "countersign", *passed_on, ".")
         config = json.loads(buildah("inspect", "--type", "image", "countersign"))["Docker"][
             "config"

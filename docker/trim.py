@@ -1,12 +1,13 @@
 """Takes out of an image what serving never loads, and says how much that was.
 
-    python3 docker/trim.py /opt/venv/lib/python3.11/site-packages
+    python3 docker/trim.py /opt/venv/lib/python3.11/site-packages [--keep FOLDER]
 
 Needs binutils, libblas64-dev and liblapack64-dev of Debian. Each line below names files of the
 wheels in requirements/*.lock; one that a newer wheel does not have ends this with status 1 and its
 name, before anything is changed.
 """
 
+import argparse
 import shutil
 import subprocess
 import sys
@@ -208,15 +209,22 @@ def size_mb(folder: Path) -> float:
     return sum(path.lstat().st_size for path in folder.rglob("*")) / 1e6
 
 
-def trim(site: Path) -> None:
-    """All of the above, and other Pythons' stubs, tests and what the first import would compile.
+def trim(site: Path, keep: str = "") -> None:
+    """All of the above, and other Pythons' stubs, tests and what the first import would compile;
+    what is in the folder `keep` of `site` stays whole.
 
     Raises FileNotFoundError or ValueError, before anything is changed, where a list does not fit.
     """
-    removed = [path for pattern in REMOVED for path in files(site, pattern)]
+
+    def goes(pattern: str) -> bool:
+        return not (keep and pattern.startswith(f"{keep}/"))
+
+    removed = [path for pattern in REMOVED if goes(pattern) for path in files(site, pattern)]
     stubs = files(site, "pytriton/tritonserver/python_backend_stubs/3.*")
     removed += [path for path in stubs if path.name != PYTHON]
-    hollowed = [(one(site, library), one(site, user)) for library, user in HOLLOWED.items()]
+    hollowed = [
+        (one(site, library), one(site, user)) for library, user in HOLLOWED.items() if goes(library)
+    ]
     stripped = [one(site, pattern) for pattern in STRIPPED]
     blas, users = one(site, OPENBLAS), [one(site, pattern) for pattern in BLAS_USERS]
     for name in ARCHIVES:
@@ -235,10 +243,14 @@ def trim(site: Path) -> None:
 
 
 if __name__ == "__main__":
-    folder = Path(sys.argv[1])
-    before = size_mb(folder)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("site", type=Path, help="the image's site-packages")
+    parser.add_argument("--keep", default="", metavar="FOLDER", help="stays whole")
+    arguments = parser.parse_args()
+    before = size_mb(arguments.site)
     try:
-        trim(folder)
+        trim(arguments.site, arguments.keep)
     except (FileNotFoundError, ValueError) as error:
         sys.exit(f"trim: {error}")
-    print(f"{folder}: {before:.0f} MB, {size_mb(folder):.0f} MB after trimming")
+    after = size_mb(arguments.site)
+    print(f"{arguments.site}: {before:.0f} MB, {after:.0f} MB after trimming")

@@ -1,6 +1,7 @@
 """deploy/kubernetes: rendered, held to published schemas and to the rest of the project."""
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -452,3 +453,33 @@ def test_monitors_select_the_pods(overlay, room):
         (named,) = {port["port"] for port in monitor["spec"]["podMetricsEndpoints"]}
         if selected == NAMES[room]:
             assert named in {port["name"] for port in container(overlay, room)["ports"]}
+
+
+@overlays
+def test_models_come_from_object_storage_with_a_component(overlay, tmp_path):
+    text = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [os.path.relpath(KUBERNETES / "overlays" / overlay, tmp_path)],
+        "components": [os.path.relpath(KUBERNETES / "components" / "published", tmp_path)],
+    }
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(text))
+    told = subprocess.run(["kubectl", "kustomize", tmp_path], capture_output=True, text=True)
+    assert (told.returncode, told.stderr) == (0, "")
+    objects = list(yaml.safe_load_all(told.stdout))
+    for each in objects:
+        if each["kind"] not in CUSTOM:
+            kubernetes_validate.validate(each, OLDEST, strict=True)
+    by_name = {(each["kind"], each["metadata"]["name"]): each for each in objects}
+    assert by_name["NetworkPolicy", "countersign-storage"]
+    spec = by_name["Deployment", "countersign"]["spec"]["template"]["spec"]
+    (server_container,) = spec["containers"]
+    environment = {each["name"]: each["value"] for each in server_container["env"]}
+    known = {server.settings.variable(name) for name in vars(Settings())}
+    assert environment.keys() - known == {"AWS_REGION"}
+    settings = server.settings.parse([], environment | {"COUNTERSIGN_HOST": "0.0.0.0"})
+    assert settings.published == "s3://bank-models/production"
+    mounts = {each["mountPath"]: each for each in server_container["volumeMounts"]}
+    assert not mounts[str(settings.repository_cache)].get("readOnly")
+    assert mounts[str(settings.repository_key.parent)]["readOnly"]
+    assert {each["name"] for each in mounts.values()} <= {each["name"] for each in spec["volumes"]}

@@ -8,15 +8,21 @@ from pathlib import Path
 import pytest
 import yaml
 
+import gateway.settings
 from docker import build
+from server.__main__ import has_gateway
 from server.memory import SHM_MIB, most_mib
-from server.settings import Settings
+from server.server import check_who_may_ask
+from server.settings import Settings, parse
 from server.triton import STEPS_EXIT_S
 
 ROOT = Path(__file__).resolve().parents[2]
-PYPI, NGC, GATEWAY = (ROOT / "docker" / f"{name}.Dockerfile" for name in ("pypi", "ngc", "gateway"))
+PYPI, NGC, GATEWAY, ONE = (
+    ROOT / "docker" / f"{name}.Dockerfile" for name in ("pypi", "ngc", "gateway", "one")
+)
 both = pytest.mark.parametrize("dockerfile", [PYPI, NGC], ids=lambda path: path.stem)
-every = pytest.mark.parametrize("dockerfile", [PYPI, NGC, GATEWAY], ids=lambda path: path.stem)
+servers = pytest.mark.parametrize("dockerfile", [PYPI, NGC, ONE], ids=lambda path: path.stem)
+every = pytest.mark.parametrize("dockerfile", [PYPI, NGC, GATEWAY, ONE], ids=lambda path: path.stem)
 
 
 def instructions(dockerfile: Path) -> Iterator[tuple[str, str]]:
@@ -102,7 +108,7 @@ def test_an_image_does_not_run_as_root(dockerfile):
     assert int(group) > 0
 
 
-@both
+@servers
 def test_an_image_checks_its_health_by_an_inference(dockerfile):
     command = last(dockerfile, "HEALTHCHECK").partition("CMD ")[2]
     assert command.split()[:4] == ["python", "-m", "server", "ready"]
@@ -121,6 +127,16 @@ def test_base_images_have_a_tag_of_one_release(dockerfile):
 def test_an_image_starts_the_server_with_its_front(dockerfile):
     assert json.loads(last(dockerfile, "ENTRYPOINT")) == ["python", "-m", "server"]
     assert "COUNTERSIGN_NO_GATEWAY=1" in last(dockerfile, "ENV")  # it has an image of its own
+
+
+def test_the_image_of_both_starts_both_and_asks_nobody_for_a_key():
+    assert json.loads(last(ONE, "ENTRYPOINT")) == ["python", "-m", "server"]
+    environment = dict(word.split("=", 1) for word in last(ONE, "ENV").split())
+    settings = parse([], environment)
+    assert has_gateway(settings)
+    check_who_may_ask(settings)  # raises if nobody could
+    assert not gateway.settings.parse([], environment).log
+    assert int(last(ONE, "EXPOSE")) == settings.gateway_port
 
 
 def test_the_gateways_image_starts_it_and_asks_whether_it_is_ready():
