@@ -39,6 +39,12 @@ class Log:
         r"|Poll failed for model directory '(?P<folder>[^']+)'): (?P<why>.*)"
     )
     LACKS = re.compile(r"ensemble (?P<ensemble>\S+) (?P<why>contains models that are not avail.*)")
+    LOADING = re.compile(r'"loading: (?P<model>\S+):\d+"')
+    LOADED = re.compile(r"successfully loaded '(?P<model>[^']+)'")
+    IN_ENSEMBLE = re.compile(r'"Invalid argument: in ensemble (?P<ensemble>[^,]+), (?P<why>.*)"')
+    CIRCLE = re.compile(r'"Invalid argument: (?P<why>circular .* ensembles: (?P<ensemble>\S+).*)"')
+    UNREAD = re.compile(r"text_format\.cc:\d+\] Error parsing text-format \S+: (?P<why>.*)")
+    IDLE = "All models are stopped, unloading models"
     LISTENING = re.compile(r"failed to start .* service: (?P<why>.*)")
 
     def __init__(
@@ -48,6 +54,9 @@ class Log:
         record: Callable[[str], None] = lambda line: None,  # gets Envoy's line of each request
     ):
         self.failures: dict[str, str] = {}
+        self.idle = False  # tritonserver was told to end, and no request is in flight any more
+        self._unread = ""  # where the last config.pbtxt is none
+        self.loading: set[str] = set()  # models that have begun to load, and not ended
         self.errors: list[str] = []
         self._record = record
         self._thread = Thread(target=self._read, args=(lines, verbose), daemon=True)
@@ -60,10 +69,22 @@ class Log:
                 continue
             if failed := self.FAILED.search(line):
                 model = failed["version"] or failed["model"] or failed["folder"]
-                self.failures[model] = plain(failed["why"])
+                unread = f": {self._unread}" if "text proto" in failed["why"] else ""
+                self.failures[model] = plain(failed["why"]) + unread
+                self.loading.discard(model)
+            elif failed := self.UNREAD.search(line):
+                self._unread = failed["why"].strip()
+            elif failed := self.IN_ENSEMBLE.search(line) or self.CIRCLE.search(line):
+                self.failures[failed["ensemble"]] = plain(failed["why"])
+            elif begun := self.LOADING.search(line):
+                self.loading.add(begun["model"])
+            elif loaded := self.LOADED.search(line):
+                self.loading.discard(loaded["model"])
             elif failed := self.LACKS.search(line):
                 if not self.failures:  # else a model that failed is what it lacks
                     self.failures[failed["ensemble"]] = plain(failed["why"])
+            elif self.IDLE in line:
+                self.idle = True
             elif line.startswith("error:"):
                 self.errors.append(line.strip())
             elif line.startswith("C front: "):  # Envoy's last words

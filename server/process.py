@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -39,8 +41,10 @@ def start(command: list[str], environment: dict[str, str], folder: Path) -> subp
     )
 
 
-def end(process: subprocess.Popen[str], timeout_s: float) -> None:
-    """Ends the process by SIGTERM, and after `timeout_s` all that is left of its group.
+def end(
+    process: subprocess.Popen[str], timeout_s: float, done: Callable[[], bool] = lambda: False
+) -> None:
+    """Ends the process by SIGTERM, and after `timeout_s`, or once it is `done`, all of its group.
 
     At once where one of the group is stopped, which would hold up all.
     """
@@ -48,8 +52,9 @@ def end(process: subprocess.Popen[str], timeout_s: float) -> None:
         timeout_s = 0
     try:
         process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout_s)
+        deadline = time.monotonic() + timeout_s
+        while process.poll() is None and not done() and time.monotonic() < deadline:
+            time.sleep(0.01)
     finally:
         kill(process)
 

@@ -82,6 +82,7 @@ def lay_out(repository: Path, folder: Path, served: dict[str, int], preprocesses
     for name, config in models(repository).items():
         if name == PREPROCESS:
             config = with_processes(config, preprocesses)
+        check_code(repository / name, config, served.get(name))
         try:
             copy_model(repository / name, folder / name, served.get(name))
             (folder / name / "config.pbtxt").write_text(config)
@@ -93,8 +94,18 @@ def lay_out(repository: Path, folder: Path, served: dict[str, int], preprocesses
 
 def finalizes(repository: Path) -> bool:
     """Whether a step has something to do at its end."""
-    code = repository.glob("*/*/*.py")
+    code = (path for path in repository.glob("*/*/*.py") if path.is_file())
     return any("def finalize(" in path.read_text(errors="replace") for path in code)
+
+
+def check_code(model: Path, config: str, version: int | None) -> None:
+    """Raises ModelError for a step without its code, for which Triton 24.10 would wait for ever."""
+    if version is None or not re.search(r'\bbackend\s*:\s*"python"', config):
+        return
+    named = re.search(r'\bdefault_model_filename\s*:\s*"([^"]+)"', config)
+    code = model / str(version) / (named[1] if named else "model.py")
+    if not code.is_file():
+        raise ModelError(f"{model.name}: version {version} has no {code.name}", [model.name])
 
 
 def copy_model(model: Path, copy: Path, version: int | None) -> None:

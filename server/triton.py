@@ -109,8 +109,7 @@ class Triton:
             stack.enter_context(self._process.stdout)
             self._log = Log(self._process.stdout, self.settings.verbose)
             stack.callback(self._log.join)
-            has_end = finalizes(self.release.folder)
-            stack.callback(process.end, self._process, 2 * STEPS_EXIT_S if has_end else 0)
+            stack.callback(self._end)
             self._wait_until_ready()
             for segment in SHM.glob(f"{self.folder.name}_*"):
                 segment.chmod(0o600)  # pages travel in it, and it was made for all to read
@@ -132,8 +131,12 @@ class Triton:
                 raise ModelError(error.said or str(error), [error.ensemble]) from error
             except readiness.NotReady as error:
                 if time.monotonic() > deadline:
-                    limit = self.settings.ready_timeout_s
-                    raise ServerError(f"not ready after {limit:g} s: {error}") from error
+                    late = f"not ready after {self.settings.ready_timeout_s:g} s"
+                    if loading := sorted(self._log.loading):
+                        raise ModelError(
+                            f"{late}: {', '.join(loading)} still load", loading
+                        ) from error
+                    raise ServerError(f"{late}: {error}") from error
             time.sleep(0.1)
 
     def check(self) -> None:
@@ -158,11 +161,19 @@ class Triton:
         return self._process.poll() if self._process else None
 
     def stop(self) -> None:
-        """Ends the server and removes all that it made; requests in flight are not waited for.
+        """Ends the server and removes all that it made; requests in flight get a few seconds.
 
-        Steps with a finalize() get time for it; it takes Triton seconds to end the others as well.
+        Steps with a finalize() get time for it. To end the others would take Triton seconds.
         """
         self._stop.close()
+
+    def _end(self) -> None:
+        assert self._process
+        assert self.release
+        if finalizes(self.release.folder):
+            process.end(self._process, 2 * STEPS_EXIT_S)
+        else:
+            process.end(self._process, 2 * STEPS_EXIT_S, lambda: self._log.idle)
 
     def kill(self) -> None:
         """Ends the server and its steps at once; stop() still has to be called."""
