@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from server.__main__ import main
 from server.settings import ServerError, Settings, parse
 
 
@@ -42,6 +43,13 @@ def test_help_explains_each_option(capsys):
 def test_a_value_that_is_none_is_told_with_its_option_and_limit(argv, reason):
     with pytest.raises(ServerError, match=re.escape(reason)):
         parse(argv, environment={})
+
+
+def test_serve_is_no_option(capsys):
+    """SageMaker runs every image with that word."""
+    for argv in (["serve", "--threads", "0"], ["--threads", "0"]):
+        assert main(argv) == 1
+        assert capsys.readouterr().err == "countersign server: --threads: 0, limit 1 to 1024\n"
 
 
 def test_a_variable_that_is_no_value_is_told_by_its_name():
