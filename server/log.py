@@ -69,8 +69,8 @@ class Log:
                 continue
             if failed := self.FAILED.search(line):
                 model = failed["version"] or failed["model"] or failed["folder"]
-                unread = f": {self._unread}" if "text proto" in failed["why"] else ""
-                self.failures[model] = plain(failed["why"]) + unread
+                where = f": {self._unread}" if self._unread and "text proto" in failed["why"] else ""
+                self.failures[model] = plain(failed["why"]) + where
                 self.loading.discard(model)
             elif failed := self.UNREAD.search(line):
                 self._unread = failed["why"].strip()
