@@ -69,8 +69,9 @@ class Log:
                 continue
             if failed := self.FAILED.search(line):
                 model = failed["version"] or failed["model"] or failed["folder"]
-                where = f": {self._unread}" if self._unread and "text proto" in failed["why"] else ""
-                self.failures[model] = plain(failed["why"]) + where
+                self.failures[model] = plain(failed["why"])
+                if self._unread and "text proto" in failed["why"]:
+                    self.failures[model] += f": {self._unread}"
                 self.loading.discard(model)
             elif failed := self.UNREAD.search(line):
                 self._unread = failed["why"].strip()
