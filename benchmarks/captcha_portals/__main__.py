@@ -31,7 +31,7 @@ from inprocess.repository import REPOSITORY
 from server import Server, Settings
 from training.captcha.images import named_labels
 
-START = Path("training/captcha/shipped.pt")
+START = Path("training/captcha/start.pt")
 IMAGES = (0, 250, 500, 4000)
 DRAWN = 4500  # to choose a seed's images from
 TESTED = 2000

@@ -39,7 +39,7 @@ class PretrainConfig:
     """A run's hyper-parameters."""
 
     backbone: str = "resnet10t"
-    epochs: int = 13
+    epochs: int = 11
     fresh: int = 12_000  # images that each epoch draws, all processes together
     shown: int = 3  # epochs that see an image
     styles: float = 0.3  # share of images in the styles of generate.py

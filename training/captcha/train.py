@@ -35,7 +35,7 @@ from training.captcha.model import load as load_reader
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
-SHOWN = (20_000, 20)  # images that a reader is shown: these, and so many for each that there is
+SHOWN = (8000, 12)  # images that a reader is shown: these, and so many for each that there is
 HELD_OUT = "held_out.npz"  # each image's label, and its logits by the reader that never saw it
 MIN_IMAGES = 20  # in each fold
 WEIGHT_DECAY = 1e-2

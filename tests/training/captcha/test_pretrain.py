@@ -1,11 +1,13 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from training.captcha import wide
-from training.captcha.model import load
+from training.captcha.images import DIGITS, MOST_PLACES, NUMERALS, read_grey
+from training.captcha.model import load, restructured
 from training.captcha.pretrain import (
     ABSENT,
     PretrainConfig,
@@ -16,6 +18,7 @@ from training.captcha.pretrain import (
     rate,
 )
 
+ROOT = Path(__file__).parents[3]
 TINY = PretrainConfig(
     "test_resnet", epochs=1, fresh=16, shown=1, batch=8, warm_up=2, decay=1, tested=4
 )
@@ -67,3 +70,14 @@ def test_a_run_leaves_weights_that_know_all_places_and_signs_and_is_resumed(tmp_
     history = json.loads((tmp_path / "history.json").read_text())
     assert len(history) == 2
     assert np.isfinite([row["loss"] for row in history]).all()
+
+
+def test_the_shipped_start_reads_the_samples_as_six_digits():
+    start = load(ROOT / "training" / "captcha" / "start.pt")
+    assert (start.config.places, start.config.alphabet) == (MOST_PLACES, wide.ALPHABET)
+    reader = restructured(start, DIGITS, NUMERALS).eval()
+    samples = json.loads((ROOT / "server" / "samples" / "captchas.json").read_text())
+    pixels = np.stack([read_grey(ROOT / "server" / "samples" / name) for name in samples])
+    with torch.no_grad():
+        found = reader(torch.from_numpy(pixels)).argmax(-1).tolist()
+    assert ["".join(map(str, digits)) for digits in found] == list(samples.values())

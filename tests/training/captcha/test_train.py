@@ -160,8 +160,8 @@ def test_too_few_images_for_the_folds_are_refused(images, tmp_path):
 
 
 def test_a_smaller_set_is_shown_more_often():
-    assert TrainConfig().epochs_of(500) == 60  # 20,000 / 500 + 20
-    assert TrainConfig().epochs_of(4000) == 25
+    assert TrainConfig().epochs_of(500) == 28  # 8,000 / 500 + 12
+    assert TrainConfig().epochs_of(4000) == 14
     assert TrainConfig(epochs=7).epochs_of(500) == 7
 
 
