@@ -75,7 +75,7 @@ $(VENV)/serve: requirements/serve.txt requirements/gateway.txt requirements/trit
 	  client/pyproject.toml | $(VENV)/python
 	$(PIP) install -r requirements/serve.txt -r requirements/gateway.txt -e './client[draw,pdf]'
 	$(PIP) install --no-deps -r requirements/triton.txt
-	ln -sf "$(CURDIR)/server/countersign-keys" $(VENV)/bin/
+	ln -sf "$(CURDIR)/server/countersign-keys" "$(CURDIR)/server/countersign-rollout" $(VENV)/bin/
 	@touch $@
 
 # uv, since pip may pair torch and torchvision of different builds, and cannot override a dependency

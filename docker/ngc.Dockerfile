@@ -38,7 +38,7 @@ RUN python3 -m venv /opt/venv \
     done
 COPY server server
 COPY model_repository model_repository
-RUN chmod -R a+rX . && ln -s /countersign/server/countersign-keys /opt/venv/bin/
+RUN chmod -R a+rX . && ln -s /countersign/server/countersign-* /opt/venv/bin/
 USER 1000:1000
 EXPOSE 8000 8001 8002
 STOPSIGNAL SIGTERM

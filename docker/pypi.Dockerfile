@@ -23,7 +23,7 @@ COPY backends /countersign/backends
 COPY server /countersign/server
 COPY model_repository /countersign/model_repository
 # exported or checked out under a strict umask, they are still read by the image's user
-RUN chmod -R a+rX /countersign && ln -s /countersign/server/countersign-keys /opt/venv/bin/
+RUN chmod -R a+rX /countersign && ln -s /countersign/server/countersign-* /opt/venv/bin/
 
 FROM ${BASE}
 ENV PATH=/opt/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 COUNTERSIGN_HOST=0.0.0.0 \

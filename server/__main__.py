@@ -1,7 +1,8 @@
 """`python -m server` serves the model repository in the foreground until SIGTERM or Ctrl-C.
 
 `python -m server ready` asks a running one whether it is well, `python -m server reload` has it
-serve the repository as it is now, `python -m server keys` says who may ask it.
+serve the repository as it is now, `python -m server rollout` tries a version on a part of the
+requests, `python -m server keys` says who may ask it.
 """
 
 import signal
@@ -11,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from threading import Event, Thread
 from typing import TextIO
 
-from server import control, keys, readiness
+from server import control, keys, readiness, rollout_command
 from server.control import reloaded
 from server.cores import Plan, share
 from server.gateway import Gateway
@@ -21,7 +22,12 @@ from server.server import Server
 from server.settings import GATEWAY_PORT, ServerError, Settings, parse
 from server.tries import Tries
 
-OTHERS = {"ready": readiness.main, "reload": control.main, "keys": keys.main}
+OTHERS = {
+    "ready": readiness.main,
+    "reload": control.main,
+    "rollout": rollout_command.main,
+    "keys": keys.main,
+}
 
 
 def main(argv: list[str] | None = None) -> int:

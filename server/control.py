@@ -1,13 +1,15 @@
-"""What the server answers at its control.sock: its metrics, and `python -m server reload`."""
+"""What the server answers at its control.sock: its metrics, and what it is commanded to do."""
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from server import metrics, readiness
+from server import metrics, readiness, rollout
 from server.envoy import Envoy
+from server.rollout import Rollouts
 from server.settings import ServerError
 from server.sockets import Handler, listening
 from server.supervisor import Supervisor
@@ -17,31 +19,45 @@ RELOAD_S = 3600  # a reload ends by itself long before
 
 
 class Control(Handler):
-    """GET /metrics, POST /reload."""
+    """GET /metrics and /rollout; POST /reload and, with JSON, /rollout/ACTION."""
 
     supervisor: Supervisor
     envoy: Envoy
     traffic: Traffic
+    rollouts: Rollouts
 
     def do_GET(self) -> None:  # noqa: N802
         if self.path == "/metrics":
-            self.answer(200, metrics.text(self.supervisor, self.envoy, self.traffic))
+            lines = [*self.traffic.lines(), *self.rollouts.lines()]
+            self.answer(200, metrics.text(self.supervisor, self.envoy, lines))
+        elif self.path == "/rollout":
+            self.answer(200, json.dumps(self.rollouts.status()))
         else:
             self.answer(404, "no such path")
 
     def do_POST(self) -> None:  # noqa: N802
+        actions = {
+            "/reload": lambda told: reloaded(self.supervisor),
+            "/rollout/start": lambda told: self.rollouts.start(*rollout.wanted(told)),
+            "/rollout/promote": lambda told: self.rollouts.promote(),
+            "/rollout/back": lambda told: self.rollouts.back(),
+            "/rollout/hold": lambda told: self.rollouts.hold(*rollout.model_version(told)),
+        }
+        if self.path not in actions:
+            return self.answer(404, "no such path")
+        told = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         try:
-            self.answer(200, reloaded(self.supervisor))
-        except ServerError as error:
+            self.answer(200, actions[self.path](json.loads(told or b"{}")))
+        except (ServerError, ValueError) as error:
             self.answer(409, str(error))
 
 
 @contextmanager
 def answering(
-    supervisor: Supervisor, envoy: Envoy, traffic: Traffic, folder: Path
+    supervisor: Supervisor, envoy: Envoy, traffic: Traffic, rollouts: Rollouts, folder: Path
 ) -> Iterator[None]:
     """Answers at control.sock in `folder`."""
-    parts = {"supervisor": supervisor, "envoy": envoy, "traffic": traffic}
+    parts = {"supervisor": supervisor, "envoy": envoy, "traffic": traffic, "rollouts": rollouts}
     handler = type("ControlOfServer", (Control,), parts)
     with listening(folder, "control.sock", handler):
         yield

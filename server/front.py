@@ -6,7 +6,7 @@ in size, time and number, and sends on what is left through sockets that only th
 
 import ipaddress
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,11 @@ HANGS_S = 10  # after which Envoy's own watchdog ends it
 STILL_S = 2  # how often the log says that a request is still under way
 KEY_CLUSTER = "x-countersign-cluster"  # lua/look.lua's word for where a key's requests go
 REPLICA = "x-countersign-replica"  # tells lua/look.lua who answered or ended; it takes it away
+TRIAL = "_trial"  # how clusters end that ask a version on trial first
+TRIAL_S = 5  # for the answer of a version on trial, after which another is asked
+CLUSTERS = tuple(name + end for end in ("", TRIAL) for name in SOCKETS)
+COPIES = 4  # of requests that are held at a time to be compared
+SHARE, COMPARED = "rollout.share", "rollout.compared"  # per cent of inferences, 0 without a trial
 NAME = "[A-Za-z0-9_.-]+"
 SERVICE = r"/inference\.GRPCInferenceService"
 HEALTH_CALLS = "ServerLive|ServerReady|ModelReady"
@@ -60,6 +65,8 @@ LOG = {  # a request's record, https://www.envoyproxy.io/docs/envoy/latest/confi
     "bytes": "%BYTES_RECEIVED%",
     "answered": "%BYTES_SENT%",
     "replica": "%UPSTREAM_HOST%",
+    "cluster": "%UPSTREAM_CLUSTER_RAW%",
+    "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
 }
 
 Config = dict[str, Any]
@@ -98,6 +105,7 @@ def configuration(settings: Settings, ensembles: Mapping[str, str]) -> Config:
     return {
         "node": {"id": "front", "cluster": "countersign"},
         **watched,
+        "layered_runtime": {"layers": [trial_layer()]},
         "admin": {"address": pipe("admin.sock")},
         "static_resources": {
             "listeners": [
@@ -110,8 +118,9 @@ def configuration(settings: Settings, ensembles: Mapping[str, str]) -> Config:
                 listener("metrics", settings, [settings.metrics_port], metrics_manager(settings)),
             ],
             "clusters": [
-                *(replicas(name, name) for name in SOCKETS),
+                *(replicas(name, name) for name in CLUSTERS),
                 cluster("control", at("control.sock")),
+                few_at_a_time("compare", at("compare.sock")),
                 cluster("keys", at("keys.sock")),
             ],
         },
@@ -421,6 +430,8 @@ def routes(keys: bool) -> list[Config]:
         route("health", "GET", f"/v2/health/(live|ready)|/v2/models/{NAME}{version}/ready"),
         route("read", "GET", f"/v2|/v2/models/stats|/v2/models/{NAME}{version}(/config|/stats)?"),
     ]
+    inferring = [each for each in known if "request_mirror_policies" in each["route"]]
+    known = [*(on_trial(each) for each in inferring), *known]
     return [
         *(of_a_key(each) for each in known if keys),
         *known,
@@ -441,6 +452,7 @@ def route(kind: str, method: str, path: str, infers: bool = False) -> Config:
         "response_headers_to_add": [who_answers()] if infers else [],
         "route": {
             "cluster": "grpc" if kind.startswith("grpc") else "http",
+            **({"request_mirror_policies": [mirror()]} if infers else {}),
             "host_rewrite_literal": "triton",
             "timeout": f"{ANSWER_S}s",
             "max_stream_duration": {"grpc_timeout_header_max": f"{ANSWER_S}s"},
@@ -452,6 +464,49 @@ def route(kind: str, method: str, path: str, infers: bool = False) -> Config:
             },
         },
     }
+
+
+def mirror() -> Config:
+    """Has a part of the requests asked of a version on trial as well, and the answers compared."""
+    return {"cluster": "compare", "runtime_fraction": fraction(COMPARED)}
+
+
+def fraction(key: str) -> Config:
+    """As many per cent as trial() says, 0 at first."""
+    return {"default_value": {"numerator": 0}, "runtime_key": key}
+
+
+def on_trial(route: Config) -> Config:
+    """`route` for the share that a version on trial answers; what it fails to, another does."""
+    retries: Config = {
+        "retry_on": "5xx,internal,unavailable,deadline-exceeded",
+        "num_retries": 2,
+        "per_try_timeout": f"{TRIAL_S}s",
+        "retry_priority": {
+            "name": "envoy.retry_priorities.previous_priorities",
+            "typed_config": typed(
+                "extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
+                update_frequency=1,
+            ),
+        },
+    }
+    leads = {"cluster": route["route"]["cluster"] + TRIAL, "retry_policy": retries}
+    return route | {
+        "match": route["match"] | {"runtime_fraction": fraction(SHARE)},
+        "route": route["route"] | leads,
+    }
+
+
+def trial_layer() -> Config:
+    """Where Envoy finds what trial() gives."""
+    source = {"path_config_source": {"path": "./rollout.json"}, "resource_api_version": "V3"}
+    return {"name": "rollout", "rtds_layer": {"name": "rollout", "rtds_config": source}}
+
+
+def trial(share: int, compared: int) -> Config:
+    """Per cent of inferences that a version on trial answers, and that it may be compared in."""
+    layer = {SHARE: share, COMPARED: compared}
+    return typed("service.runtime.v3.Runtime", name="rollout", layer=layer)
 
 
 def previous_hosts() -> Config:
@@ -470,11 +525,12 @@ def no_path() -> Config:
 
 def of_a_key(route: Config) -> Config:
     """`route` to the cluster that lua/look.lua names, which bounds what a key has under way."""
-    named = {"name": KEY_CLUSTER, "present_match": True}
-    leads = {name: value for name, value in route["route"].items() if name != "cluster"}
+    leads = dict(route["route"])
+    name = KEY_CLUSTER + ("-trial" if leads.pop("cluster").endswith(TRIAL) else "")
+    named = {"name": name, "present_match": True}
     return route | {
         "match": route["match"] | {"headers": [*route["match"]["headers"], named]},
-        "route": leads | {"cluster_header": KEY_CLUSTER},
+        "route": leads | {"cluster_header": name},
     }
 
 
@@ -484,33 +540,37 @@ def key_clusters(keys: Iterable[Key]) -> list[Config]:
         typed("config.cluster.v3.Cluster", **replicas(f"{name}/{key.name}", name, key.at_once))
         for key in keys
         if key.at_once
-        for name in SOCKETS
+        for name in CLUSTERS
     ]
 
 
-def endpoints(listed: Iterable[tuple[str, bool]]) -> dict[str, Config]:
-    """Where the replicas are, by protocol: names of their folders, and whether to ask them.
+def endpoints(listed: Sequence[tuple[str, bool]], trial: str = "") -> dict[str, Config]:
+    """Where the replicas are, by cluster: names of their folders, and whether to ask them.
 
-    Those that are not to be asked finish what they have.
+    Those that are not to be asked finish what they have. The clusters of a trial have the replica
+    of that name before the others, if there is one.
     """
-    known = list(listed)
+    first = [[(trial, True)]] if trial else []
     return {
-        name: typed(
+        name + end: typed(
             "config.endpoint.v3.ClusterLoadAssignment",
-            cluster_name=name,
+            cluster_name=name + end,
             endpoints=[
                 {
+                    "priority": priority,
                     "lb_endpoints": [
                         {
                             "endpoint": {"address": pipe(f"{folder}/{path}")},
                             "health_status": "HEALTHY" if asked else "DRAINING",
                         }
                         for folder, asked in known
-                    ]
+                    ],
                 }
+                for priority, known in enumerate(([*first, listed]) if end else [listed])
             ],
         )
         for name, path in SOCKETS.items()
+        for end in ("", TRIAL)
     }
 
 
@@ -541,6 +601,12 @@ def cluster(name: str, where: Config, http2: bool = False, most: int = CONNECTIO
     }
 
 
+def few_at_a_time(name: str, where: Config) -> Config:
+    """A server that is given a few copies of requests at a time; Envoy drops the others."""
+    few = {"max_connections": COPIES, "max_pending_requests": 1, "max_requests": COPIES}
+    return cluster(name, where) | {"circuit_breakers": {"thresholds": [few]}}
+
+
 def at(path: str) -> Config:
     """A socket of the server's own."""
     return {
@@ -561,7 +627,10 @@ def replicas(name: str, protocol: str, most: int = CONNECTIONS) -> Config:
         "lb_policy": "LEAST_REQUEST",
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
     }
-    return cluster(name, where, protocol == "grpc", most)
+    found = cluster(name, where, protocol.startswith("grpc"), most)
+    (bounds,) = found["circuit_breakers"]["thresholds"]
+    bounds |= {"max_retries": CONNECTIONS} if protocol.endswith(TRIAL) else {}
+    return found
 
 
 def overload_manager() -> Config:

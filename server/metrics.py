@@ -1,27 +1,28 @@
 """The metrics of server, replicas, steps and front in one text, in Prometheus' form."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from server.envoy import Envoy
 from server.readiness import NotReady, call
-from server.replica import State
+from server.replica import SERVING, State
 from server.supervisor import Supervisor
-from server.traffic import Traffic
 
 TIMEOUT_S = 2
 SAMPLE = re.compile(r"([A-Za-z_:][\w:]*)(?:\{(.*)\})?( .*)")  # name, labels, value
 
 
-def text(supervisor: Supervisor, envoy: Envoy, traffic: Traffic) -> str:
-    """What a scrape gets; nothing of parts that do not answer."""
+def text(supervisor: Supervisor, envoy: Envoy, others: Iterable[str]) -> str:
+    """What a scrape gets, `others` among it; nothing of parts that do not answer."""
+    replicas = {str(slot.index + 1): slot.current for slot in supervisor.slots}
+    if (trial := supervisor.trial) and trial.replica.state in SERVING:
+        replicas["trial"] = trial.replica
     found = {}
-    for slot in supervisor.slots:
+    for name, replica in replicas.items():
         with suppress(NotReady):
-            url = slot.current.triton.metrics_url
-            found[str(slot.index + 1)] = call(url, "/metrics", TIMEOUT_S).decode()
-    lines = [*own(supervisor), *traffic.lines(), *merged(found)]
+            found[name] = call(replica.triton.metrics_url, "/metrics", TIMEOUT_S).decode()
+    lines = [*own(supervisor), *others, *merged(found)]
     with suppress(NotReady):
         lines.append(envoy.admin("/stats/prometheus").decode())
     return "\n".join(lines) + "\n"

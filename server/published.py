@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
 
-from server import manifest, signature
+from server import held, manifest, signature
 from server.folder import private_folder, reason
 from server.log import warn
 from server.manifest import Manifest, Refused, sha256
@@ -257,7 +257,7 @@ class Published:
 
     def _prune(self) -> None:
         """Removes all but what the links lead to."""
-        kept = {CURRENT, GOOD, "lock", self._linked(CURRENT), self._linked(GOOD)}
+        kept = {CURRENT, GOOD, "lock", held.FILE, self._linked(CURRENT), self._linked(GOOD)}
         for path in self._cache.iterdir():
             if path.name not in kept:
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from server import held
 from server.cores import Plan
 from server.readiness import Golden, NotReady, goldens
 from server.repository import ensembles, lay_out, newest
@@ -20,7 +21,7 @@ class Release:
 
 
 def read(settings: Settings, folder: Path, versions: dict[str, int] | None = None) -> Release:
-    """The settings' repository, copied into `folder`; the newest `versions` unless given.
+    """The settings' repository, copied into `folder`: these `versions`, else the newest not held.
 
     Raises ServerError for a repository or samples that are none, and for models that cannot be
     copied.
@@ -28,10 +29,11 @@ def read(settings: Settings, folder: Path, versions: dict[str, int] | None = Non
     known = ensembles(settings.repository)
     if not settings.samples.is_dir():
         raise ServerError(f"samples {settings.samples}: no such folder")
-    chosen = newest(settings.repository) if versions is None else versions
+    if versions is None:
+        versions = newest(settings.repository, held.read(held.path(settings)))
     try:
         asked = goldens(settings.repository, settings.samples)
     except NotReady as error:
         raise ServerError(str(error)) from error
-    lay_out(settings.repository, folder, chosen, Plan(settings.threads).preprocesses)
-    return Release(folder, chosen, known, asked)
+    lay_out(settings.repository, folder, versions, Plan(settings.threads).preprocesses)
+    return Release(folder, versions, known, asked)

@@ -2,10 +2,11 @@
 
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 
 from server.folder import is_full, no_folder, reason
+from server.held import Held
 from server.settings import ModelError, ServerError
 
 DETECTOR, READER, OTHER = "detector", "reader", "other"  # kinds of ensembles, by their outputs
@@ -52,21 +53,37 @@ def versions(repository: Path, model: str) -> list[int]:
     return sorted((int(name) for name in names if name.isdigit()), reverse=True)
 
 
-def newest(repository: Path) -> dict[str, int]:
-    """The newest version of each model that has any."""
+def newest(repository: Path, held: Held) -> dict[str, int]:
+    """The newest version of each model that has any and is not held.
+
+    Raises ServerError for a model all of whose versions are.
+    """
     found = {model: versions(repository, model) for model in models(repository)}
-    return {model: numbers[0] for model, numbers in found.items() if numbers}
+    free = {model: unheld(numbers, held.get(model, {})) for model, numbers in found.items()}
+    for model in (model for model, numbers in found.items() if numbers and not free[model]):
+        raise ServerError(f"{model}: all of its versions are held: {dict(held[model])}")
+    return {model: numbers[0] for model, numbers in free.items() if numbers}
 
 
-def older(repository: Path, served: dict[str, int], blamed: Iterable[str]) -> dict[str, int]:
-    """The next version below that of `served`, of each blamed model, or of a blamed ensemble's
-    steps, that has one."""
+def unheld(numbers: Iterable[int], held: Container[int]) -> list[int]:
+    return [number for number in numbers if number not in held]
+
+
+def older(
+    repository: Path, served: dict[str, int], blamed: Iterable[str], held: Held
+) -> dict[str, int]:
+    """The next version below that of `served` that is not held, of each blamed model, or of a
+    blamed ensemble's steps, that has one."""
     known = ensembles(repository)
     names = [
         step for name in blamed for step in (steps(repository, name) if name in known else [name])
     ]
     below = {
-        name: [number for number in versions(repository, name) if number < served[name]]
+        name: [
+            number
+            for number in unheld(versions(repository, name), held.get(name, {}))
+            if number < served[name]
+        ]
         for name in names
         if name in served
     }

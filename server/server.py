@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from server import control, door, front
+from server import compare, control, door, front
 from server.envoy import Envoy
 from server.folder import no_folder, private_folder
 from server.keys import Keys
@@ -16,6 +16,7 @@ from server.log import warn
 from server.ports import address, check_ports, with_free_ports
 from server.readiness import REPOSITORY
 from server.repository import ensembles
+from server.rollout import Rollouts
 from server.settings import ModelError, ServerError, Settings
 from server.supervisor import Supervisor
 from server.traffic import Traffic
@@ -121,8 +122,13 @@ class Server:
             stack.callback(self.supervisor.close)
             self.supervisor.open()
             try:
+                rollouts = Rollouts(self.supervisor, self.folder)
+                self._traffic.also = rollouts.saw
+                stack.enter_context(compare.answering(rollouts, self.folder))
                 stack.enter_context(
-                    control.answering(self.supervisor, self.envoy, self._traffic, self.folder)
+                    control.answering(
+                        self.supervisor, self.envoy, self._traffic, rollouts, self.folder
+                    )
                 )
                 if keys:
                     stack.enter_context(door.answering(keys, self.folder))
@@ -138,6 +144,8 @@ class Server:
             stack.callback(self.drain)
             stack.callback(self.supervisor.rest)
             self.supervisor.watch(self.envoy)
+            stack.callback(rollouts.close)
+            rollouts.watch()
             self._stop_serving = stack.pop_all().close
 
     def _wait_for_front(self) -> None:

@@ -66,6 +66,11 @@ class Settings:
     repository_poll_s: float = option(
         30, "seconds between looks at a URL; 0 for none but those of a reload", (0, 86400)
     )
+    held: Path | None = option(
+        None,
+        "file of versions that are not to be served, which roll-outs write; unless given, "
+        "held.json in the repository",
+    )
     triton: Path | None = option(
         None,
         "folder of a tritonserver with its backends, as NVIDIA's images have one; unless given, "

@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING
 
-from server import door, front, release
+from server import door, front, held, release
 from server.cores import share
 from server.envoy import Envoy
 from server.folder import no_folder
@@ -57,6 +57,15 @@ class Reload:
         self.done = Event()
 
 
+class Trial:
+    """A replica of a release that is tried beside those that are served."""
+
+    def __init__(self, replica: Replica) -> None:
+        self.replica = replica
+        self.ends = False  # it is wanted no more
+        self.wins = False  # it is to take over
+
+
 class Supervisor:
     """The replicas in a server's `folder`, and the front before them.
 
@@ -87,6 +96,8 @@ class Supervisor:
         self._front: Envoy | None = None
         self._front_tries, self._front_since, self._front_ended = Tries(), 0.0, False
         self._listed: list[tuple[str, bool]] = []
+        self._tried = ""  # the trial's replica, once it may be asked
+        self.trial: Trial | None = None
         self._reload: Reload | None = None
         self._reloading = Lock()
         self._done = Event()
@@ -107,7 +118,8 @@ class Supervisor:
         self._publish()
 
     def _open_first(self) -> None:
-        versions, instead = newest(self.settings.repository), []
+        passed_over = held.read(held.path(self.settings))
+        versions, instead = newest(self.settings.repository, passed_over), []
         while True:
             copy = next(self._copies)
             try:
@@ -116,7 +128,7 @@ class Supervisor:
                 self._wait(self.slots[0].current)
                 break
             except ModelError as error:
-                back = older(self.settings.repository, versions, error.blamed)
+                back = older(self.settings.repository, versions, error.blamed, passed_over)
                 if not back:
                     raise
                 served = ", ".join(f"{name} {number}" for name, number in back.items())
@@ -159,7 +171,8 @@ class Supervisor:
     def replicas(self) -> list[Replica]:
         """Those in their slots, those that are to take over, those that leave."""
         heirs = [slot.heir for slot in self.slots if slot.heir]
-        return [*(slot.current for slot in self.slots), *heirs, *self._left]
+        tried = [self.trial.replica] if self.trial else []
+        return [*(slot.current for slot in self.slots), *heirs, *tried, *self._left]
 
     def _replica(self, index: int, served: Release) -> Replica:
         """A new one, for the slot of that index."""
@@ -191,6 +204,7 @@ class Supervisor:
         self._keep_front(now)
         for each in self.replicas():
             each.look()
+        self._move_trial()
         for slot in self.slots:
             self._move_on(slot, now)
         self._publish()
@@ -227,6 +241,18 @@ class Supervisor:
             self._lost(slot, slot.heir, now)
         elif slot.heir.state is not State.STARTING:
             self._take_over(slot, slot.heir, now)
+
+    def _move_trial(self) -> None:
+        """Has the trial leave or, once the first slot has no heir, become that."""
+        if not (trial := self.trial):
+            return
+        state, first = trial.replica.state, self.slots[0]
+        if trial.ends or state is State.GONE:
+            self.trial = None
+            self._left.append(trial.replica)
+            self._retired.append(trial.replica.release)
+        elif trial.wins and not first.heir and state in SERVING:
+            self.trial, first.heir = None, trial.replica
 
     def _wanted(self, slot: Slot, now: float) -> Release | None:
         """What an heir of the slot is to serve; None if none is wanted, or not yet."""
@@ -282,10 +308,13 @@ class Supervisor:
         others = [each for each in self._left if each.state is not State.GONE]
         others += [slot.current for slot in self.slots if slot.current not in asked]
         listed = [(each.name, each in asked) for each in [*asked, *others]]
-        if listed != self._listed:
-            for kind, endpoints in front.endpoints(listed).items():
-                door.write(self._folder / f"{kind}.json", [endpoints])
-            self._listed = listed
+        trial, tried = self.trial, ""
+        if trial and not trial.ends and trial.replica.state in SERVING:
+            tried = trial.replica.name
+        if (listed, tried) != (self._listed, self._tried):
+            for name, endpoints in front.endpoints(listed, tried).items():
+                door.write(self._folder / f"{name}.json", [endpoints])
+            self._listed, self._tried = listed, tried
 
     def _forget(self) -> None:
         """What has ended: replicas that left, copies that nobody serves, a reload."""
@@ -310,21 +339,63 @@ class Supervisor:
         if not self._reloading.acquire(blocking=False):
             raise ServerError("a reload is under way")
         try:
+            if self.trial:
+                raise ServerError("a roll-out is under way")
             with self.published.taking() if self.published else nullcontext():
-                return self._serve(release.read(self.settings, next(self._copies)))
+                return self._serve(self._read())
         finally:
             self._reload = None
             self._reloading.release()
 
-    def _serve(self, fresh: Release) -> dict[str, int]:
+    def _read(self, versions: dict[str, int] | None = None) -> Release:
+        """The repository as it is now, the newest versions unless given. Raises ServerError."""
+        fresh = release.read(self.settings, next(self._copies), versions)
         if fresh.ensembles != self.release.ensembles:
             self._retired.append(fresh)
             known = ", ".join(fresh.ensembles)
             raise ServerError(f"the ensembles are others ({known}): restart the server")
+        return fresh
+
+    def _serve(self, fresh: Release) -> dict[str, int]:
         asked = self._reload = Reload(fresh)
         while not asked.done.wait(0.1):
-            if self._done.is_set() or self.failed:
-                raise ServerError(self.failed or "the server is stopping")
+            self._stay()
         if asked.refused:
             raise ServerError(asked.refused)
         return fresh.versions
+
+    def _stay(self) -> None:
+        if self._done.is_set() or self.failed:
+            raise ServerError(self.failed or "the server is stopping")
+
+    # ------------------------------------------------------------------------------------- a trial
+
+    def try_out(self, versions: dict[str, int]) -> Trial:
+        """Starts a replica of the repository with these versions beside the others; returns once
+        it is ready. Raises ServerError if it is not, or if one is there, or a reload."""
+        if not self._reloading.acquire(blocking=False):
+            raise ServerError("a reload is under way")
+        try:
+            trial = self.trial = Trial(self._replica(0, self._read(versions)))
+            while trial.replica.state is State.STARTING:
+                self._stay()
+                time.sleep(0.1)
+            if trial.replica.state not in SERVING:
+                trial.ends = True
+                raise ServerError(str(trial.replica.fault))
+            return trial
+        finally:
+            self._reloading.release()
+
+    def serve_trial(self, trial: Trial) -> dict[str, int]:
+        """Has it take over, and the others be replaced; returns each model's version. Raises
+        ServerError if that fails."""
+        if not self._reloading.acquire(blocking=False):
+            raise ServerError("a reload is under way")
+        try:
+            trial.wins = True
+            return self._serve(trial.replica.release)
+        finally:
+            trial.ends = True  # where it did not take over
+            self._reload = None
+            self._reloading.release()

@@ -3,7 +3,7 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -47,6 +47,7 @@ class Traffic:
 
     def __init__(self, models: Iterable[str], shows: bool) -> None:
         self._shows = shows
+        self.also: Callable[[dict, str], None] = lambda record, came: None  # gets inferences
         self._lock = Lock()
         # by model and outcome; those that alerts ask for are there from the start, as 0
         self._ended = Counter({(model, came): 0 for model in models for came in AWAITED})
@@ -69,6 +70,7 @@ class Traffic:
         if not record["call"] or record["call"].endswith(("health", "read")):
             return
         model, came = record["model"] or "", outcome(record)
+        self.also(record, came)
         with self._lock:
             self._waiting.pop((record["id"], record["time"]), None)
             self._ended[model, came] += 1

@@ -1,5 +1,5 @@
 """The `countersign` command: `detect page.jpg scans/`, `read captcha.png`, `models`; of a gateway
-`check --form loan scans/`, `form learn`, `log find`, `log export`.
+`check --form loan scans/`, `form learn`, `log find`, `log export`; where a server runs, `rollout`.
 
 Exit status 0, 1 if a file failed or was not read, or if no server answers, 2 for wrong arguments,
 3 if a document is not complete, 130 after Ctrl-C, 141 if the reader of the output has gone.
@@ -11,6 +11,7 @@ import io
 import logging
 import math
 import os
+import shutil
 import signal
 import sys
 import time
@@ -54,6 +55,7 @@ from countersign.output import (
 )
 
 GONE = (Denied, Unavailable)  # what one page is answered then is the answer to all
+ROLLOUT = "rollout"
 OF_GATEWAY = {"check": check_documents, "form": learn_form, "log": ask_log}
 PATIENCE_S = 0.5  # how long a server may be away before the command says so
 
@@ -72,6 +74,9 @@ class Ask:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and gives its exit status."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv and argv[0] == ROLLOUT:
+        return of_server(argv[1:])
     arguments = parse(argv)
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what fails is told by the command
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may be in another encoding
@@ -117,6 +122,17 @@ def of_gateway(arguments: argparse.Namespace) -> int:
         print_error(str(error))
         return 2
     return OF_GATEWAY[arguments.command](arguments, at)
+
+
+def of_server(argv: Sequence[str]) -> int:
+    """Becomes the server's own command, which commands the servers of this user and machine."""
+    name = f"countersign-{ROLLOUT}"
+    here = str(Path(sys.executable).parent)
+    program = shutil.which(name, path=os.pathsep.join([here, os.environ.get("PATH", "")]))
+    if program is None:
+        print_error(f"{name} is not on PATH: it comes with the server")
+        return 2
+    os.execv(program, [program, *argv])
 
 
 async def interruptible(command: Coroutine[Any, Any, int]) -> int:
@@ -446,6 +462,9 @@ def build_parser() -> argparse.ArgumentParser:
     learn.add_argument("--blank", type=Path, metavar="FILE", help="the blank form, if there is one")
     learn.add_argument("--force", action="store_true", help="replace a form of that name")
     learn.add_argument("examples", nargs="+", metavar="FILE", help="complete documents, 3 or more")
+    commands.add_parser(
+        ROLLOUT, help="a new version on a part of the requests: this machine's server"
+    )
     log = commands.add_parser("log", help="what was answered before").add_subparsers(
         dest="action", required=True, metavar="ACTION"
     )

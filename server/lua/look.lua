@@ -746,6 +746,7 @@ local KEPT = {
   ["x-request-id"] = true, -- for the answer and the log
 }
 local CLUSTER = "x-countersign-cluster" -- which of Envoy's clusters gets the request
+local TRIAL = "x-countersign-cluster-trial" -- and which where a version on trial answers it
 
 local function only_known_headers(headers)
   local others = {}
@@ -818,7 +819,9 @@ local function check_request(handle)
   end
   only_known_headers(headers)
   if key and model and key.bounded then
-    headers:replace(CLUSTER, (kind:find("^grpc") and "grpc/" or "http/") .. key.key)
+    local protocol = kind:find("^grpc") and "grpc" or "http"
+    headers:replace(CLUSTER, protocol .. "/" .. key.key)
+    headers:replace(TRIAL, protocol .. "_trial/" .. key.key)
   end
   local path = headers:get(":path")
   local query = path:find("?", 1, true)

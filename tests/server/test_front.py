@@ -16,7 +16,7 @@ from tritonclient.grpc import service_pb2_grpc
 
 from countersign import Client
 from server import Settings
-from server.front import CONNECTION_S, body_max, configuration, endpoints, find_envoy
+from server.front import CONNECTION_S, body_max, configuration, endpoints, find_envoy, trial
 from server.memory import IMAGE_MIB, REPLICA_MIB, most_mib
 from server.ports import with_free_ports
 from server.readiness import NotReady, call
@@ -47,8 +47,9 @@ STAND_IN = {
 
 def write_endpoints(folder: Path) -> None:
     """What Envoy reads beside its configuration."""
-    for kind, endpoint in endpoints([("countersign-a_1", True)]).items():
-        (folder / f"{kind}.json").write_text(json.dumps({"resources": [endpoint]}))
+    told = endpoints([("countersign-a_1", True)]) | {"rollout": trial(0, 0)}
+    for name, resource in told.items():
+        (folder / f"{name}.json").write_text(json.dumps({"resources": [resource]}))
 
 
 @pytest.mark.parametrize(

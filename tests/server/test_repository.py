@@ -42,7 +42,7 @@ def test_a_model_whose_config_says_which_versions_is_copied_as_it_is(tmp_path):
     shutil.copytree(REPOSITORY / "captcha_heads", tmp_path / "source" / "captcha_heads")
     config = tmp_path / "source" / "captcha_heads" / "config.pbtxt"
     config.write_text(config.read_text() + "version_policy { specific { versions: [1] } }\n")
-    assert newest(tmp_path / "source") == {}
+    assert newest(tmp_path / "source", {}) == {}
     lay_out(tmp_path / "source", tmp_path / "copy", {}, preprocesses=2)
     assert (tmp_path / "copy" / "captcha_heads" / "1" / "model.xml").exists()
     assert (tmp_path / "copy" / "captcha_heads" / "2" / "model.xml").exists()
@@ -77,4 +77,4 @@ def test_versions_are_numbers_newest_first(tmp_path):
     ids=["a model", "an ensemble", "the oldest", "another"],
 )
 def test_the_blamed_go_back_to_the_version_before(served, blamed, expected):
-    assert older(REPOSITORY, served, blamed) == expected
+    assert older(REPOSITORY, served, blamed, {}) == expected
