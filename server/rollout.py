@@ -27,6 +27,7 @@ from server.settings import ServerError
 from server.supervisor import Supervisor, Trial
 
 LOOK_S = 0.2
+PATIENCE_S = 1.0  # for another command
 PAGES_MIN = 30  # that were compared, before time and verdicts count
 REMEMBERED = 2000  # latest times of answers
 FAILURES = ("error", "unavailable", "timeout")  # outcomes of server/traffic.py
@@ -207,7 +208,7 @@ class Rollouts:
 
     def start(self, model: str, version: int, share: int, limits: Limits) -> str:
         """Returns, with a line that says so, once the version is on trial. Raises ServerError."""
-        if not self._commanded.acquire(blocking=False):
+        if not self._commanded.acquire(timeout=PATIENCE_S):
             raise ServerError("a roll-out is being started or ended")
         try:
             if ours := self.current:
@@ -310,15 +311,15 @@ class Rollouts:
                     self._commanded.release()
 
     def _end(self, ours: Rollout, outcome: str, why: str) -> None:
-        self.current = None
         self._tell_front(0, 0)
         ours.trial.ends = True
-        self._close(ours, outcome, why)
         told = "taken back" if outcome == "taken_back" else "back"
         try:
             self._hold(ours.model, ours.version, f"{told} {now()}: {why}")
-        except ServerError as error:
+        except ServerError as error:  # it is held as on trial
             warn(str(error))
+        self._close(ours, outcome, why)
+        self.current = None
 
     def _close(self, ours: Rollout, outcome: str, why: str) -> None:
         self.ended[outcome] += 1

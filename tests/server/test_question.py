@@ -72,7 +72,7 @@ def test_what_is_sent_on_asks_the_same_and_is_no_user_s():
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"image": 3}', b"{"])
 def test_what_is_no_question_is_told(body):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"no question|Expecting"):
         question(f"{MODEL}/generate", None, body)
 
 

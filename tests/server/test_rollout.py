@@ -1,120 +1,141 @@
-"""Roll-outs of real versions on a real server: good ones, worse ones, and what is refused."""
+"""Roll-outs on a real server under load: a good version, worse ones, and what is refused."""
 
+import io
 import json
+import logging
+import math
 import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
+import tempfile
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from countersign import Client
-from server import ServerError
-from server.rollout import Limits, wanted
+from countersign import Client, CountersignError
+from server import __main__ as server
+from server import vitals
+from server.replica import State
+from server.rollout import PAGES_MIN, SERVED, TRIED, Limits, Rollout, Side
 from server.settings import ROOT
 from tests.reliability.chaos import Victim
 
-SAMPLES = ROOT / "server" / "samples"
-PLAIN, DARK = SAMPLES / "captcha_plain.png", SAMPLES / "captcha_dark.png"
+PLAIN = ROOT / "server" / "samples" / "captcha_plain.png"
 MODEL = "captcha_postprocess"
-PLAIN_TEXT = "265649"
 EXECUTE = "def execute(self, requests):\n"
-WORSE = {  # lines before a step's own; the server's samples are answered well by each
-    "fails": "        if requests[0].request_id() != 'countersign-sample': raise ValueError('broken')\n",
-    "slow": "        import time; time.sleep(0.1)\n",
-    "wrong": "        return [respond(request, 2) for request in requests]\n",  # is never certain
-    "false": "        raise ValueError('broken')\n",
+GOOD, FAILS, WRONG, FALSE = 2, 3, 4, 5  # versions
+LINES = {  # before a step's own; but for the last, the server's samples are answered well
+    GOOD: "",
+    FAILS: "if requests[0].request_id() != 'countersign-sample': raise ValueError('broken')",
+    WRONG: "return [respond(request, 2) for request in requests]",  # is never certain
+    FALSE: "raise ValueError('broken')",
 }
 
 
-def add_version(repository: Path, version: int, lines: str = "") -> None:
+def add_version(repository: Path, version: int, line: str) -> None:
     step = shutil.copytree(repository / MODEL / "1", repository / MODEL / str(version)) / "model.py"
     head, execute, body = step.read_text().partition(EXECUTE)
-    step.write_text(head + execute + lines + body)
+    step.write_text(f"{head}{execute}        {line}\n{body}")
 
 
 @pytest.fixture(scope="module")
 def repository(captcha_repository, tmp_path_factory) -> Path:
-    """The CAPTCHA models, served as version 1, and versions of a step that are good or worse."""
-    found = shutil.copytree(captcha_repository, tmp_path_factory.mktemp("rollout") / "repository")
-    return found
+    """The CAPTCHA models; once version 1 of a step is served, others are there."""
+    return shutil.copytree(captcha_repository, tmp_path_factory.mktemp("rollout") / "repository")
 
 
 @pytest.fixture(scope="module")
 def victim(repository) -> Iterator[Victim]:
-    with Victim("--repository", str(repository), "--log-requests") as victim:
-        for version, lines in enumerate(("", *WORSE.values()), 2):
-            add_version(repository, version, lines)
+    with Victim("--repository", str(repository)) as victim:
+        for version, line in LINES.items():
+            add_version(repository, version, line)
         yield victim
 
 
-def rollout(victim: Victim, *arguments: str) -> tuple[int, str]:
-    """The command's exit status and what it printed."""
-    command = [sys.executable, "-m", "server", "rollout", *arguments]
-    environment = os.environ | {"TMPDIR": str(victim.folder)}
-    told = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    return told.returncode, told.stdout + told.stderr
+def command(victim: Victim, *arguments: str) -> tuple[int, str]:
+    """The exit status of `python -m server ...` and what it prints."""
+    out, before = io.StringIO(), tempfile.gettempdir()
+    tempfile.tempdir = str(victim.folder)  # where it looks for servers
+    try:
+        with redirect_stdout(out), redirect_stderr(out):
+            return server.main(list(arguments)), out.getvalue()
+    finally:
+        tempfile.tempdir = before
 
 
 def start(victim: Victim, version: int, *arguments: str) -> tuple[int, str]:
-    return rollout(victim, "start", "--model", MODEL, "--version", str(version), *arguments)
+    given = ("--model", MODEL, "--version", str(version), *arguments)
+    return command(victim, "rollout", "start", *given)
 
 
 def status(victim: Victim) -> dict:
-    code, told = rollout(victim, "status", "--json")
-    assert code == 0, told
-    return json.loads(told)
+    return json.loads(command(victim, "rollout", "status", "--json")[1])
 
 
-class Load:
-    """Clients without retries that read CAPTCHAs over both protocols, as a context manager."""
+class Load(logging.Handler):
+    """Clients that read a CAPTCHA over both protocols, as a context manager."""
 
     def __init__(self, victim: Victim) -> None:
-        self._urls = victim.grpc_url, victim.http_url
+        super().__init__()
+        self._urls = {"grpc": victim.grpc_url, "http": victim.http_url}
         self._done = threading.Event()
         self.answers: list[str] = []
-        self.lost: list[Exception] = []
+        self.told: list[str] = []  # of attempts that failed, and of errors
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.told.append(record.getMessage())
 
     def __enter__(self) -> "Load":
+        log = logging.getLogger("countersign")
+        log.addHandler(self)
+        log.setLevel(logging.INFO)
         self._pool = ThreadPoolExecutor(2)
-        for url, protocol in zip(self._urls, ("grpc", "http"), strict=True):
-            self._pool.submit(self._ask, url, protocol)
+        for protocol in self._urls:
+            self._pool.submit(self._ask, protocol)
         return self
 
-    def _ask(self, url: str, protocol: str) -> None:
-        with Client(url, protocol=protocol) as client:
-            while not self._done.is_set():
+    def _ask(self, protocol: str) -> None:
+        with Client(self._urls[protocol], protocol=protocol) as client:
+            while not self._done.wait(0.01):
                 try:
                     self.answers.append(client.read(PLAIN).text)
-                except Exception as error:
-                    self.lost.append(error)
-                time.sleep(0.01)
+                except CountersignError as error:
+                    self.told.append(str(error))
 
     def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Returns once nothing is asked any more."""
         self._done.set()
         self._pool.shutdown()
-
-
-def until(holds: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+        logging.getLogger("countersign").removeHandler(self)
 
 
 @pytest.fixture(scope="module")
 def load(victim) -> Iterator[Load]:
     with Load(victim) as load:
         yield load
-    assert load.lost == []
-    assert set(load.answers) == {PLAIN_TEXT}
+    assert set(load.answers) == {"265649"}
+
+
+def until(holds: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def tritons(victim: Victim) -> list[vitals.Process]:
+    return [each for each in victim.processes() if each.name == "tritonserver"]
 
 
 def taken_back(victim: Victim, version: int) -> dict:
@@ -125,19 +146,165 @@ def taken_back(victim: Victim, version: int) -> dict:
     return last
 
 
-def test_bogus(victim, load):
-    print(start(victim, 3, "--share", "50%"))
-    print(taken_back(victim, 3))
-    print(start(victim, 4, "--shadow"))
-    print(taken_back(victim, 4))
-    print(start(victim, 5, "--shadow"))
-    print(taken_back(victim, 5))
-    print(start(victim, 6, "--shadow"))
-    print(start(victim, 2, "--share", "50%"))
-    time.sleep(8)
-    print(status(victim))
-    print(rollout(victim, "status")[1])
-    print(rollout(victim, "promote"))
-    print(rollout(victim, "status")[1])
-    print(victim.log.read_text()[-3000:])
-    assert 0
+def test_one_that_fails_is_taken_back_and_the_served_one_answers_in_its_place(victim, load):
+    before = len(load.answers)
+    told = start(victim, FAILS, "--share", "50%")
+    assert told == (0, f"on trial: {MODEL} {FAILS}: 50 % of the requests\n")
+    why = taken_back(victim, FAILS)["why"]
+    assert re.match(r"\d+ of \d+ answers failed, of the served version 0 of \d+; limit 1 %", why)
+    assert len(load.answers) > before
+    assert load.told == []
+    until(lambda: len(tritons(victim)) == 1)
+
+
+def test_one_that_reads_nothing_for_certain_is_taken_back(victim, load):
+    start(victim, WRONG, "--share", "20%")
+    with urllib.request.urlopen(f"http://{victim.metrics_url}/metrics") as reply:
+        assert "\ncountersign_rollout_share 20\n" in reply.read().decode()
+    last = taken_back(victim, WRONG)
+    assert re.match(r"(\d+) of \1 pages have another verdict; limit 20 %", last["why"])
+    assert last["tried"]["asked"] > last["compared"]["pages"] > 0
+    assert load.told == []
+
+
+def test_another_start_changes_the_share_and_one_of_another_version_is_refused(victim, load):
+    assert start(victim, GOOD, "--shadow")[0] == 0
+    code, told = start(victim, WRONG, "--share", "5%")
+    shadow = f"{MODEL} {GOOD}: a shadow, which answers nobody"
+    assert (code, told) == (
+        1,
+        f"a roll-out is under way: {shadow}; promote or back ends it\n",
+    )
+    code, told = command(victim, "reload")
+    assert code == 1
+    assert "a roll-out is under way" in told
+    told = start(victim, GOOD, "--share", "100")
+    assert told == (0, f"on trial: {MODEL} {GOOD}: 100 % of the requests\n")
+
+
+def test_a_version_whose_process_died_is_taken_back_and_nobody_notices(victim, load):
+    """That of the test before."""
+    until(lambda: status(victim)["under_way"]["tried"]["p50_ms"] is not None)
+    os.kill(tritons(victim)[-1].pid, signal.SIGKILL)
+    taken_back(victim, GOOD)
+    assert load.told == []
+
+
+def test_one_that_answers_a_sample_wrongly_is_not_started_and_not_promoted(victim, load):
+    code, told = start(victim, FALSE, "--share", "50%")
+    assert code == 1
+    broken = "in ensemble 'captcha_reader', .*broken"
+    assert re.match(f"not started, what was served is served on: {broken}", told)
+    code, told = command(victim, "rollout", "promote")
+    assert code == 1
+    held = f"{MODEL} {FALSE} is held: not started .*broken"
+    assert re.match(f"no roll-out is under way; .*{held}", told)
+    assert load.told == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("start --version 99 --shadow", f"--version: 99, of {MODEL} there are 1, 2, 3, 4, 5"),
+        ("start --version 1 --shadow", f"--version: 1, which is what is served of {MODEL}"),
+        ("start --version 0 --shadow", "--version: 0, limit a whole number from 1"),
+        ("start --version 2 --share 0%", "--share: 0, limit a whole number of per cent, 1 to 100"),
+        ("start --version 2 --share 101", "--share: 101, limit .*"),
+        ("start --version 2", "--share or --shadow: one of them is needed"),
+        ("start --version 2 --share 1 --shadow", "--share or --shadow: one of them .*"),
+        ("start --version 2 --shadow --differ nan", "--differ: nan, limit 0 to 100"),
+        ("hold --version 1", f"--version: 1, which is what is served of {MODEL}"),
+        ("hold --version 2 --model a", "--model: 'a', known are captcha_heads, .*"),
+        ("back", "no roll-out is under way; .*"),
+    ],
+)
+def test_what_cannot_be_done_is_told(victim, arguments, expected):
+    action, *options = arguments.split()
+    if action != "back" and "--model" not in options:
+        options += ["--model", MODEL]
+    code, told = command(victim, "rollout", action, *options)
+    assert code == 1
+    assert re.fullmatch(expected + "\n", told)
+
+
+def test_what_is_promoted_is_served_alone_and_nothing_newer_by_a_reload(victim, load):
+    start(victim, GOOD, "--share", "30%")
+    until(lambda: status(victim)["under_way"]["compared"]["pages"] > 1)
+    code, told = command(victim, "rollout", "status")
+    assert code == 0
+    assert re.match(
+        rf"{MODEL} {GOOD} on trial since \S+, answers 30 %\n version +asked .*\n +1 .*\n +2 .*\n"
+        r"\d+ pages compared, 0 with another verdict \(99\.9 % interval: 0 to \S+ %\)\n",
+        told,
+    )
+    assert command(victim, "rollout", "promote") == (0, f"{MODEL} {GOOD} is served\n")
+    assert victim.metric("countersign_model_version")[f'model="{MODEL}"'] == GOOD
+    ended = victim.metric("countersign_rollouts_total")
+    assert ended == {'outcome="promoted"': 1, 'outcome="back"': 0, 'outcome="taken_back"': 3}
+    assert set(status(victim)["held"][MODEL]) == {str(FAILS), str(WRONG), str(FALSE)}
+    until(lambda: len(tritons(victim)) == 1)
+    code, told = command(victim, "reload")
+    assert code == 0
+    assert f"{MODEL} {GOOD}," in told
+    assert load.told == []
+
+
+def test_each_roll_out_has_left_lines_for_programs(victim):
+    told = [line for line in victim.log.read_text().splitlines() if line.startswith("{")]
+    ours = [(line["what"], line["version"]) for line in map(json.loads, told)]
+    assert ours == [
+        ("started", FAILS), ("taken_back", FAILS), ("started", WRONG), ("taken_back", WRONG),
+        ("started", GOOD), ("changed", GOOD), ("taken_back", GOOD),
+        ("started", GOOD), ("promoted", GOOD),
+    ]  # fmt: skip
+
+
+def test_a_server_that_starts_again_serves_no_version_that_was_on_trial(victim, load, repository):
+    """The last of these, which ends the server."""
+    assert start(victim, WRONG, "--shadow")[0] == 0
+    load.end()
+    assert victim.end() == 0
+    with Victim("--repository", str(repository)) as another:
+        assert another.metric("countersign_model_version")[f'model="{MODEL}"'] == GOOD
+        told = command(another, "rollout", "status")[1]
+    assert re.match(r"no roll-out is under way\n", told)
+    assert f"\nheld: {MODEL} {WRONG}, on trial since " in told
+
+
+@pytest.fixture
+def ours() -> Rollout:
+    """One whose replica is well, and of which nothing is known yet."""
+    trial = SimpleNamespace(replica=SimpleNamespace(state=State.WELL))
+    return Rollout("document_yolo", 7, 6, 5, Limits(), trial, "today")
+
+
+@pytest.mark.parametrize(
+    ("ratio", "pages", "fault"),
+    [
+        (3, PAGES_MIN, "a page takes 3.00 times as long, at least 3.00, of 30; limit 1.5"),
+        (3, PAGES_MIN - 1, ""),
+        (1.4, 500, ""),
+    ],
+)
+def test_a_slow_version_is_found_out_once_it_was_asked_enough(ours, ratio, pages, fault):
+    for _ in range(pages):
+        ours.differences.took(0.1, 0.1 * ratio)
+    assert ours.fault() == fault
+
+
+def test_one_that_is_slow_on_some_pages_alone_is_not_certain_to_be(ours):
+    for page in range(PAGES_MIN):
+        ours.differences.took(0.1, 1.0 if page % 5 == 0 else 0.1)
+    assert math.exp(ours.differences.slower.mean) == pytest.approx(10**0.2)
+    assert ours.fault() == ""
+
+
+@pytest.mark.parametrize(
+    ("failed", "asked", "served_failed", "is_found"),
+    [(2, 2, 0, True), (1, 30, 0, False), (3, 30, 0, True), (3, 30, 100, False)],
+)
+def test_failures_count_above_those_of_the_served_version(
+    ours, failed, asked, served_failed, is_found
+):
+    ours.sides[SERVED], ours.sides[TRIED] = Side(1000, served_failed), Side(asked, failed)
+    assert bool(ours.fault()) == is_found
