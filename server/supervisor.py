@@ -372,10 +372,13 @@ class Supervisor:
 
     def try_out(self, versions: dict[str, int]) -> Trial:
         """Starts a replica of the repository with these versions beside the others; returns once
-        it is ready. Raises ServerError if it is not, or if one is there, or a reload."""
+        it is ready. Raises ServerError if it is not, or if a reload is under way."""
         if not self._reloading.acquire(blocking=False):
             raise ServerError("a reload is under way")
         try:
+            while self.trial:  # the one before is about to leave
+                self._stay()
+                time.sleep(TICK_S / 4)
             trial = self.trial = Trial(self._replica(0, self._read(versions)))
             while trial.replica.state is State.STARTING:
                 self._stay()

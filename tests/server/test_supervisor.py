@@ -195,6 +195,74 @@ def test_a_new_release_that_is_not_right_leaves_all_as_it_was(make):
     assert supervisor.replicas() == before
 
 
+def tried(supervisor: Supervisor) -> module.Trial:
+    """A trial under way, of another release, whose replica is well."""
+    fresh = Release(Path("models-2"), {"a": 2}, {}, (Golden("a", "other", ()),))
+    supervisor.trial = module.Trial(supervisor._replica(0, fresh))
+    supervisor.trial.replica.state = State.WELL
+    supervisor.tick(100)
+    return supervisor.trial
+
+
+def test_a_version_on_trial_is_asked_by_its_share_alone_while_it_is_well(make):
+    supervisor = make(2)
+    before = [slot.current for slot in supervisor.slots]
+    trial = tried(supervisor)
+    assert asked(supervisor) == [each.name for each in before]
+    assert supervisor._tried == trial.replica.name
+    fail(trial.replica)
+    supervisor.tick(101)
+    assert supervisor._tried == ""
+    assert [slot.heir for slot in supervisor.slots] == [None, None]  # nobody takes its place
+
+
+def test_a_trial_that_ends_finishes_what_it_has_and_leaves(make):
+    supervisor = make(1)
+    before, trial = supervisor.slots[0].current, tried(supervisor)
+    trial.ends = True
+    supervisor.tick(101)
+    assert (supervisor.trial, supervisor._tried) == (None, "")
+    assert (trial.replica.name, False) in supervisor._listed
+    assert trial.replica.left_after_s == supervisor.settings.exit_timeout_s
+    trial.replica.state = State.GONE
+    supervisor.tick(102)
+    assert supervisor.replicas() == [before]
+
+
+def test_a_trial_that_wins_takes_the_first_place_and_the_others_follow(make):
+    supervisor = make(2)
+    first, second = (slot.current for slot in supervisor.slots)
+    trial = tried(supervisor)
+    trial.wins = True
+    asked_for = supervisor._reload = module.Reload(trial.replica.release)
+    supervisor.tick(101)
+    assert supervisor.slots[0].current is trial.replica
+    assert first.left_after_s == supervisor.settings.exit_timeout_s
+    supervisor.tick(102)
+    heir = supervisor.slots[1].heir
+    assert heir.release is trial.replica.release
+    heir.state = State.WELL
+    supervisor.tick(103)
+    assert asked(supervisor) == [trial.replica.name, heir.name]
+    assert asked_for.done.is_set()
+    assert second.left_after_s == supervisor.settings.exit_timeout_s
+
+
+def test_a_trial_waits_for_a_repair_before_it_takes_over(make):
+    supervisor = make(1)
+    (slot,) = supervisor.slots
+    trial = tried(supervisor)
+    fail(slot.current)
+    supervisor.tick(101)
+    heir, trial.wins = slot.heir, True
+    supervisor.tick(102)
+    assert slot.heir is heir
+    heir.state = State.WELL
+    supervisor.tick(103)
+    supervisor.tick(104)
+    assert slot.current is trial.replica
+
+
 def test_a_front_that_died_is_started_again(make):
     supervisor = make(1)
     for now in range(100, 200, 20):
