@@ -28,6 +28,7 @@ from server.supervisor import Supervisor, Trial
 
 LOOK_S = 0.2
 PATIENCE_S = 1.0  # for another command
+FAILED_MIN = 3  # answers, before any count
 PAGES_MIN = 30  # that were compared, before time and verdicts count
 REMEMBERED = 2000  # latest times of answers
 FAILURES = ("error", "unavailable", "timeout")  # outcomes of server/traffic.py
@@ -117,7 +118,7 @@ class Rollout:
     def errors(self) -> str:
         served, tried = self.sides[SERVED], self.sides[TRIED]
         least, _ = share_interval(tried.failed, tried.asked)
-        if least <= served.share + self.limits.errors / 100:
+        if tried.failed < FAILED_MIN or least <= served.share + self.limits.errors / 100:
             return ""
         return (
             f"{tried.failed} of {tried.asked} answers failed, of the served version "

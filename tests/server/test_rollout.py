@@ -8,6 +8,8 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -271,6 +273,19 @@ def test_a_server_that_starts_again_serves_no_version_that_was_on_trial(victim, 
     assert f"\nheld: {MODEL} {WRONG}, on trial since " in told
 
 
+def test_the_client_s_command_becomes_the_server_s_where_that_is_installed(tmp_path):
+    (tmp_path / "countersign-rollout").symlink_to(ROOT / "server" / "countersign-rollout")
+    path = os.pathsep.join([str(tmp_path), str(Path(sys.executable).parent)])
+    done = subprocess.run(
+        [sys.executable, "-c", "from countersign.cli import main; main()", "rollout", "status"],
+        env=os.environ | {"PATH": f"{path}:{os.environ['PATH']}", "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr == f"no server of this user has its sockets in {tmp_path}\n"
+
+
 @pytest.fixture
 def ours() -> Rollout:
     """One whose replica is well, and of which nothing is known yet."""
@@ -301,7 +316,7 @@ def test_one_that_is_slow_on_some_pages_alone_is_not_certain_to_be(ours):
 
 @pytest.mark.parametrize(
     ("failed", "asked", "served_failed", "is_found"),
-    [(2, 2, 0, True), (1, 30, 0, False), (3, 30, 0, True), (3, 30, 100, False)],
+    [(2, 2, 0, False), (3, 3, 0, True), (2, 30, 0, False), (3, 30, 0, True), (3, 30, 100, False)],
 )
 def test_failures_count_above_those_of_the_served_version(
     ours, failed, asked, served_failed, is_found
