@@ -12,7 +12,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -27,15 +27,16 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from tqdm import tqdm
 
+from export import reader as entry
 from export.calibration import readings, temperature_and_point
-from export.gates import check_contract, check_gap, commit
+from export.gates import check_gap, check_ports, commit
 from export.graphs import F32, convert
-from export.repository import new_version, next_version, read_config, set_parameters
+from export.repository import new_version, next_version, read_config
 from training.captcha.augment import SCREENSHOT, augmented
 from training.captcha.generate import STYLES
-from training.captcha.images import DIGITS, HEIGHT, WIDTH, Images, joined, load
+from training.captcha.images import DIGITS, HEIGHT, NUMERALS, WIDTH, Images, joined, load
 from training.captcha.judge import grey
-from training.captcha.model import CLASSES, CaptchaReader
+from training.captcha.model import CaptchaReader
 from training.captcha.model import load as load_reader
 from training.captcha.others import KINDS, other
 from training.captcha.train import HELD_OUT, logits_of
@@ -77,9 +78,21 @@ def with_views(images: Images, views: int = VIEWS, seed: int = 0) -> Images:
     plain = torch.from_numpy(images.pixels)
     changed = [augmented(plain, *SCREENSHOT, rng) for _ in range(views)]
     pixels = [images.pixels, *(view.round().byte().numpy() for view in changed)]
-    return Images(
-        np.concatenate(pixels), np.tile(images.labels, (views + 1, 1)), images.names * (views + 1)
+    return replace(
+        images,
+        pixels=np.concatenate(pixels),
+        labels=np.tile(images.labels, (views + 1, 1)),
+        names=images.names * (views + 1),
     )
+
+
+def fitting(images: Images, reader: CaptchaReader, name: str) -> Images:
+    """The images with labels in the reader's alphabet. ValueError if they are not of its kind."""
+    if images.places != reader.config.places:
+        raise ValueError(
+            f"{name}: labels of {images.places} characters, the reader has {reader.config.places}"
+        )
+    return images.spelt(reader.config.alphabet)
 
 
 def onnx_reader(path: Path) -> Read:
@@ -209,27 +222,26 @@ def export(
     int8: bool = False,
     tta: bool = False,
     precision: float = 0.999,
-    replace: bool = False,
+    in_place: bool = False,
     others: int = OTHERS,
 ) -> dict:
-    """Writes captcha_heads/VERSION and captcha_postprocess' parameter; returns the model card.
+    """Writes captcha_heads/VERSION and what config.pbtxt files say of it; returns the model card.
 
-    Without `version` it is the next; `replace` puts it in the place of one that is there. Raises
+    Without `version` it is the next; `in_place` replaces one that is there. Raises
     ValueError, and leaves the repository as it was, if one is there or a check fails: the contract,
     the largest gap to the checkpoint, or INT8 that reads a test image fewer than f32.
     """
-    config = repository / "captcha_heads" / "config.pbtxt"
-    postprocess = repository / "captcha_postprocess" / "config.pbtxt"
-    read_config(postprocess)  # before the work, not after
-    heads = config.parent
+    heads = repository / entry.GRAPH
+    for model in (entry.GRAPH, entry.POSTPROCESS, entry.ENSEMBLE):
+        read_config(repository / model / "config.pbtxt")  # before the work, not after
     version = next_version(heads) if version is None else version
-    if (heads / str(version)).exists() and not replace:
+    if (heads / str(version)).exists() and not in_place:
         raise ValueError(f"version {version} is there: --replace, or no --version for the next")
 
     reader = load_reader(checkpoint)
-    tests = {name: images.spelt(reader.config.alphabet) for name, images in tests.items()}
+    tests = {name: fitting(images, reader, name) for name, images in tests.items()}
     if validation is not None:
-        viewed = with_views(validation.spelt(reader.config.alphabet))
+        viewed = with_views(fitting(validation, reader, "validation"))
         raw, labels = read_raw(reader, viewed, tta), viewed.labels
         rests_on = validation.source | {"views": VIEWS}
     else:
@@ -240,9 +252,9 @@ def export(
     some = some_of(tests if validation is None else {"validation with views": viewed})
     truth = logits_of(served, some.pixels).numpy()
 
+    reads_six_digits = (reader.config.places, reader.config.alphabet) == (DIGITS, NUMERALS)
     with new_version(heads / str(version)) as fresh:
         model, gaps = write_ir(served, some, truth, fresh, int8)
-        check_contract(ov.Core().read_model(fresh / "model.xml"), config)
         full, quick = ir_reader(model, F32), ir_reader(fresh / "model.xml", {})
         metrics = {
             "f32": {
@@ -259,13 +271,20 @@ def export(
         card = {
             "name": "captcha_heads",
             "version": version,
-            "classes": [str(digit) for digit in range(CLASSES)],
-            "input": {"width": WIDTH, "height": HEIGHT, "pixels": "grey uint8", "digits": DIGITS},
+            "classes": list(reader.config.alphabet),
+            "input": {
+                "width": WIDTH,
+                "height": HEIGHT,
+                "pixels": "grey uint8",
+                "digits": reader.config.places,
+            },
             "graph": {"weights": "INT8" if int8 else "FP16", "tta": tta, "gaps": gaps},
             "thresholds": {"min_confidence": threshold, "precision": precision},
             "calibration": {"temperature": temperature} | asdict(point),
             "metrics": metrics,
-            "certain of what shows no six digits": certain_of_others(quick, threshold, others),
+            "certain of what shows no six digits": certain_of_others(quick, threshold, others)
+            if reads_six_digits
+            else {},
             "data": {
                 "training": beside(checkpoint, "data.json"),
                 "calibration": rests_on,
@@ -281,8 +300,11 @@ def export(
             "license": "Apache-2.0",
             "date": date.today().isoformat(),
         }
+        config = heads / "config.pbtxt"
+        written = ov.Core().read_model(fresh / "model.xml")
+        check_ports(written, entry.configs(repository, card)[config], config)
         (fresh / "model_card.json").write_text(json.dumps(card, indent=2) + "\n")
-    set_parameters(postprocess, {"min_confidence": str(threshold)})
+    entry.write(repository, card)
     return card
 
 

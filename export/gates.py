@@ -13,7 +13,11 @@ TYPES = {model_config_pb2.TYPE_UINT8: "u8", model_config_pb2.TYPE_FP32: "f32"}
 
 def check_contract(model: ov.Model, config: Path) -> None:
     """ValueError unless the graph's names, types and shapes are those of the config.pbtxt."""
-    expected = read_config(config)
+    check_ports(model, read_config(config), config)
+
+
+def check_ports(model: ov.Model, expected: model_config_pb2.ModelConfig, config: Path) -> None:
+    """`check_contract` with a config.pbtxt that is yet to be written."""
     for side, ports, fields in (
         ("input", model.inputs, expected.input),
         ("output", model.outputs, expected.output),

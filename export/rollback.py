@@ -1,4 +1,4 @@
-"""Back to the version before: takes out a detector's newest, and restores the settings.
+"""Back to the version before: takes out a model's newest, and restores the settings.
 
     python -m export.rollback [--name NAME] [--repository DIR]
 
@@ -6,11 +6,12 @@ The server serves it from its next start on.
 """
 
 import argparse
+import json
 import shutil
 import sys
 from pathlib import Path
 
-from export import entries
+from export import entries, reader
 from inprocess.steps import REPOSITORY
 
 
@@ -19,7 +20,8 @@ def roll_back(repository: Path, name: str = entries.SHIPPED) -> tuple[int, int]:
 
     Raises ValueError, and changes nothing, if there is none before it or that has no model card.
     """
-    graph = repository / entries.step_names(name)[0]
+    of_reader = name == reader.ENSEMBLE
+    graph = repository / (reader.GRAPH if of_reader else entries.step_names(name)[0])
     versions = sorted(int(path.name) for path in graph.glob("[0-9]*"))
     if len(versions) < 2:
         raise ValueError(f"{graph}: versions {versions}, none to go back to")
@@ -27,7 +29,10 @@ def roll_back(repository: Path, name: str = entries.SHIPPED) -> tuple[int, int]:
     card = graph / str(before) / "model_card.json"
     if not card.exists():
         raise ValueError(f"{card}: no such file, the settings of version {before} are not known")
-    entries.write(repository, name, before)
+    if of_reader:
+        reader.write(repository, json.loads(card.read_text()))
+    else:
+        entries.write(repository, name, before)
     shutil.rmtree(graph / str(newest))
     return newest, before
 

@@ -1,13 +1,16 @@
 import json
 import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 import openvino as ov
 import pytest
 import torch
 
+from countersign import Client
 from export import captcha
 from export.captcha import (
     Served,
@@ -18,6 +21,9 @@ from export.captcha import (
 )
 from export.gates import check_contract
 from export.repository import read_config
+from export.rollback import roll_back
+from inprocess import Reader
+from server import Server, Settings
 from training.captcha.images import HEIGHT, WIDTH, Images
 from training.captcha.model import CaptchaReader, ReaderConfig, load, save
 
@@ -42,7 +48,7 @@ def repository(tmp_path):
 
 def repository_in(folder: Path) -> Path:
     """`folder` with the configs that an export reads."""
-    for name in ("captcha_heads", "captcha_postprocess"):
+    for name in ("captcha_heads", "captcha_postprocess", "captcha_reader"):
         (folder / name).mkdir()
         shutil.copy(REPOSITORY / name / "config.pbtxt", folder / name)
     return folder
@@ -207,3 +213,51 @@ def test_a_graph_that_drifts_from_its_checkpoint_is_refused(checkpoint, images, 
     wrong = np.zeros((12, 6, 10), np.float32)
     with pytest.raises(ValueError, match=r"onnx: probabilities are .* limit 1e-04"):
         write_ir(served, images, wrong, tmp_path, int8=False)
+
+
+def test_a_reader_of_other_texts_is_exported_served_and_taken_back(exported, tmp_path):
+    """Four signs of an alphabet with letters, then the six digits of the version before."""
+    _, six = exported
+    repository = shutil.copytree(six, tmp_path / "repository")
+    for name in ("captcha_preprocess", "captcha_postprocess/1", "captcha_reader/1"):
+        shutil.copytree(REPOSITORY / name, repository / name)
+    torch.manual_seed(1)
+    reader = CaptchaReader(ReaderConfig(places=4, alphabet="0Bax")).eval()
+    save(reader, tmp_path / "best.pt")
+    pixels = np.random.default_rng(2).integers(0, 256, (6, HEIGHT, WIDTH), np.uint8)
+    with torch.no_grad():
+        labels = reader(torch.from_numpy(pixels)).argmax(-1).numpy()
+    images = Images(pixels, labels, tuple(map(str, range(6))), alphabet="0Bax")
+    card = export(tmp_path / "best.pt", images, {"same": images}, repository, precision=0.5)
+    assert (card["version"], card["classes"], card["input"]["digits"]) == (2, list("0Bax"), 4)
+
+    files = [cv2.imencode(".png", each)[1].tobytes() for each in pixels]
+    samples = tmp_path / "samples"
+    samples.mkdir()
+    (samples / "a.png").write_bytes(files[0])
+    (samples / "captchas.json").write_text(json.dumps({"a.png": images.texts[0]}))
+    settings = Settings(
+        repository=repository, samples=samples, http_port=0, grpc_port=0, metrics_port=0
+    )
+    with Server(settings) as server, Client(server.grpc_url) as client:
+        readings = [client.read(file) for file in files]
+    assert [reading.text for reading in readings] == images.texts
+    assert {len(reading.digit_confidence) for reading in readings} == {4}
+    alone = Reader(repository).read(files[0])
+    assert alone["text"].tolist() == [images.texts[0]]
+    assert alone["digit_confidence"].shape == (4,)
+
+    assert roll_back(repository, "captcha_reader") == (2, 1)
+    for name in ("captcha_heads", "captcha_postprocess", "captcha_reader"):
+        path = Path(name, "config.pbtxt")
+        assert read_config(repository / path) == read_config(six / path)
+
+
+def test_images_of_another_length_or_alphabet_are_refused(checkpoint, images, repository):
+    five = replace(images, labels=images.labels[:, :5])
+    with pytest.raises(ValueError, match="same: labels of 5 characters, the reader has 6"):
+        export(checkpoint, images, {"same": five}, repository, precision=0.5)
+    letters = replace(images, alphabet="abcdefghij")
+    with pytest.raises(ValueError, match="is none of 0123456789"):
+        export(checkpoint, letters, {}, repository, precision=0.5)
+    assert not list((repository / "captcha_heads").glob("[0-9]*"))

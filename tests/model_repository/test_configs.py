@@ -106,6 +106,9 @@ def test_the_readers_operating_point_is_that_of_its_model_card():
     parameters = config_of("captcha_postprocess").parameters
     served = float(parameters["min_confidence"].string_value)
     assert served == card["thresholds"]["min_confidence"]
+    assert list(parameters["alphabet"].string_value) == card["classes"]
+    places = card["input"]["digits"]
+    assert list(config_of("captcha_heads").output[0].dims) == [1, places, len(card["classes"])]
 
 
 def test_both_preprocess_steps_decode_alike_wherever_the_repository_is_copied(tmp_path):

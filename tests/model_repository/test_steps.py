@@ -299,10 +299,25 @@ def test_a_config_that_no_request_could_ask_for_is_refused(postprocess, settings
 def test_the_reader_takes_the_likeliest_digits_and_their_softmax(step):
     logits = np.random.default_rng(0).normal(0, 3, (6, 10)).astype(np.float32)
     logits[2, 7] = 80  # would overflow an exponential in float32
-    text, digit_confidence = step("captcha_postprocess").read(logits)
+    text, digit_confidence = step("captcha_postprocess").read(logits, "0123456789")
     probability, digits = torch.tensor(logits).softmax(1).max(1)
     assert text == "".join(map(str, digits.tolist()))
     np.testing.assert_allclose(digit_confidence, probability, rtol=1e-5)
+
+
+def test_a_text_has_as_many_signs_as_places_and_keeps_its_zeros(step):
+    logits = 9 * np.eye(4, dtype=np.float32)[[0, 0, 2, 3, 1]]
+    text, digit_confidence = step("captcha_postprocess").read(logits, "0Bax")
+    assert (text, digit_confidence.shape) == ("00axB", (5,))
+
+
+def test_an_alphabet_of_another_length_than_the_logits_fails_its_load(step):
+    config = {
+        "input": [{"name": "logits", "dims": ["1", "6", "10"]}],
+        "parameters": {"alphabet": {"string_value": "0123456"}},
+    }
+    with pytest.raises(ValueError, match="alphabet: '0123456', limit 10 signs as logits has"):
+        step("captcha_postprocess").alphabet_of(config)
 
 
 @pytest.mark.parametrize("bad", ["", "high", "nan", "0", "-1", "1.01"])

@@ -1,11 +1,14 @@
-"""captcha_postprocess: logits -> six digits and how sure they are.
+"""captcha_postprocess: logits -> the text and how sure it is.
 
-logits            FP32 [1, 6, 10]   calibrated: the graph has divided them by the temperature
-text              STRING [1]        the six likeliest digits
-confidence        FP32 [1]          probability that all six are right, [0, 1]
-digit_confidence  FP32 [6]          probability of each digit, [0, 1]
-certain           BOOL [1]          whether `confidence` reaches `threshold`
-threshold         FP32 [1]          config.pbtxt's min_confidence, which export takes from the card
+logits            FP32 [1, places, signs]  calibrated: the graph divided them by the temperature
+text              STRING [1]               the likeliest sign of each place: six digits as shipped
+confidence        FP32 [1]                 probability that all of it is right, [0, 1]
+digit_confidence  FP32 [places]            probability of each sign, [0, 1]
+certain           BOOL [1]                 whether `confidence` reaches `threshold`
+threshold         FP32 [1]                 config.pbtxt's min_confidence
+
+config.pbtxt has min_confidence and alphabet, the signs in their order, which export takes from the
+model card.
 """
 
 import json
@@ -14,15 +17,29 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 
-def read(logits: np.ndarray) -> tuple[str, np.ndarray]:
-    """(6, 10) logits -> the text and (6,) the softmax probability of each of its digits."""
+def read(logits: np.ndarray, alphabet: str) -> tuple[str, np.ndarray]:
+    """(places, signs) logits -> the text and (places,) the softmax probability of each sign."""
     odds = np.exp(logits - logits.max(1, keepdims=True))
-    return "".join(map(str, logits.argmax(1))), (odds.max(1) / odds.sum(1)).astype(np.float32)
+    text = "".join(alphabet[sign] for sign in logits.argmax(1))
+    return text, (odds.max(1) / odds.sum(1)).astype(np.float32)
+
+
+def parameter(config: dict, name: str) -> str:
+    """A parameter in config.pbtxt; "" if it is not there."""
+    return config.get("parameters", {}).get(name, {}).get("string_value", "")
+
+
+def alphabet_of(config: dict) -> str:
+    """The signs of the reader. ValueError unless there are as many as the logits have."""
+    alphabet, signs = parameter(config, "alphabet"), int(config["input"][0]["dims"][-1])
+    if len(alphabet) != signs:
+        raise ValueError(f"parameter alphabet: {alphabet!r}, limit {signs} signs as logits has")
+    return alphabet
 
 
 def threshold_of(config: dict) -> np.float32:
     """The least confidence of a certain reading. ValueError unless it is in (0, 1]."""
-    text = config.get("parameters", {}).get("min_confidence", {}).get("string_value", "")
+    text = parameter(config, "min_confidence")
     try:
         threshold = float(text)
     except ValueError:
@@ -32,10 +49,10 @@ def threshold_of(config: dict) -> np.float32:
     return np.float32(threshold)
 
 
-def respond(request, threshold: np.float32):
+def respond(request, alphabet: str, threshold: np.float32):
     """One request's response: five tensors."""
     logits = pb_utils.get_input_tensor_by_name(request, "logits").as_numpy()[0]
-    text, digit_confidence = read(logits)
+    text, digit_confidence = read(logits, alphabet)
     confidence = digit_confidence.prod(keepdims=True)
     return pb_utils.InferenceResponse(
         [
@@ -51,9 +68,10 @@ def respond(request, threshold: np.float32):
 class TritonPythonModel:
     def initialize(self, args):
         try:
-            self.threshold = threshold_of(json.loads(args["model_config"]))
+            config = json.loads(args["model_config"])
+            self.alphabet, self.threshold = alphabet_of(config), threshold_of(config)
         except ValueError as error:
             raise pb_utils.TritonModelException(str(error)) from error
 
     def execute(self, requests):
-        return [respond(request, self.threshold) for request in requests]
+        return [respond(request, self.alphabet, self.threshold) for request in requests]
