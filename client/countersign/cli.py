@@ -1,5 +1,6 @@
 """The `countersign` command: `detect page.jpg scans/`, `read captcha.png`, `models`; of a gateway
-`check --form loan scans/`, `form learn`, `log find`, `log export`; where a server runs, `rollout`.
+`check --form loan scans/`, `form learn`, `log find`, `log export`; where a server runs, `rollout`;
+of none, `outcome`.
 
 Exit status 0, 1 if a file failed or was not read, or if no server answers, 2 for wrong arguments,
 3 if a document is not complete, 130 after Ctrl-C, 141 if the reader of the output has gone.
@@ -53,6 +54,7 @@ from countersign.output import (
     printable,
     table_rows,
 )
+from countersign.readings import keep, mark_files
 
 GONE = (Denied, Unavailable)  # what one page is answered then is the answer to all
 ROLLOUT = "rollout"
@@ -84,6 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.command in OF_GATEWAY:
             return of_gateway(arguments)
+        if arguments.command == "outcome":
+            return mark_files(arguments)
         command = prepared(arguments)
         return 2 if command is None else asyncio.run(interruptible(command))
     except KeyboardInterrupt:
@@ -169,7 +173,8 @@ async def ask(
     answers = in_order_async(questions(asks, arguments), connection)
     try:
         async with aclosing(answers):
-            failed = await print_answers(answers, asks, pictures, arguments.json)
+            log = getattr(arguments, "log", None)
+            failed = await print_answers(answers, asks, pictures, arguments.json, log)
     finally:
         await connection.close()
         for asked in asks:
@@ -199,8 +204,10 @@ async def print_answers(
     asks: Sequence[Ask],
     pictures: Pictures | None,
     as_json: bool,
+    log: Path | None,
 ) -> bool:
-    """Prints the answer to each page and draws it into `pictures`; whether any failed.
+    """Prints the answer to each page, draws it into `pictures` or keeps it in the folder `log`;
+    whether any failed.
 
     Once the server is gone, or closed to this client, that is the answer to all that follow.
     """
@@ -233,6 +240,8 @@ async def print_answers(
                 picture = pictures.path(asked.source, asked.page, answer.page_count)
                 # in a thread: requests under way go on
                 failed |= not await asyncio.to_thread(draw, asked, answer, picture)
+            if isinstance(answer, Reading) and log is not None:
+                failed |= not await asyncio.to_thread(kept, log, asked, answer)
             close_last(asked)
     if gone is not None and due:
         print_error(f"{len(due)} more not sent")
@@ -303,6 +312,16 @@ def draw(asked: Ask, detections: Detections, picture: Path) -> bool:
         annotate(image, detections, picture)
     except (OSError, Refused) as error:
         print_error(f"{asked}: not drawn: {error}")
+        return False
+    return True
+
+
+def kept(log: Path, asked: Ask, reading: Reading) -> bool:
+    """Writes image and reading into the folder; False, and said on stderr, if that fails."""
+    try:
+        keep(log, asked.source.image, reading)
+    except (OSError, ValueError) as error:  # ValueError: a record that is none
+        print_error(f"{asked}: not kept in {log}: {getattr(error, 'strerror', None) or error}")
         return False
     return True
 
@@ -444,6 +463,16 @@ def build_parser() -> argparse.ArgumentParser:
         type=fraction,
         metavar="SCORE",
         help="uncertain below it, 0 to 1; else the server's own threshold",
+    )
+    read.add_argument(
+        "--log", type=Path, metavar="FOLDER", help="keep images and readings there, to train on"
+    )
+    outcome = commands.add_parser("outcome", help="was what `read --log` gave right?")
+    outcome.add_argument("--log", type=Path, required=True, metavar="FOLDER")
+    outcome.add_argument("--text", metavar="TEXT", help="what a wrongly read CAPTCHA shows")
+    outcome.add_argument("outcome", choices=["right", "wrong"])
+    outcome.add_argument(
+        "files", nargs="+", metavar="FILE", help="the image, found by its content; - is stdin"
     )
     commands.add_parser("models", parents=[shared], help="what the server has")
     check = commands.add_parser(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -316,6 +317,22 @@ def test_read_does_not_show_digits_that_are_not_certain(fake, pages, capsys):
     fake.certain = False
     assert run(fake, "read", "a.png") == 0
     assert capsys.readouterr().out.splitlines()[1] == "a.png  uncertain      0.8000"
+
+
+def test_read_keeps_images_and_readings_if_asked(fake, pages, capsys):
+    assert run(fake, "read", "a.png", "b.JPG", "--log", "log") == 0
+    records = [json.loads(path.read_text()) for path in Path("log").glob("*.reading.json")]
+    assert [record["text"] for record in records] == ["123456", "123456"]
+    kept = {Path("log", record["file"]).read_bytes() for record in records}
+    assert kept == {Path("a.png").read_bytes(), Path("b.JPG").read_bytes()}
+
+
+def test_read_says_where_it_could_not_keep_a_reading(fake, pages, capsys):
+    Path("log").write_text("a file")
+    assert run(fake, "read", "a.png", "--log", "log") == 1
+    printed = capsys.readouterr()
+    assert "a.png: not kept in log: File exists" in printed.err
+    assert "123456" in printed.out
 
 
 @pytest.mark.parametrize(("threshold", "certain"), [("0.7", True), ("0.9", False)])

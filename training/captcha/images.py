@@ -16,6 +16,7 @@ WIDTH, HEIGHT = 200, 50  # px
 DIGITS = 6  # places of the CAPTCHAs of our own generator
 NUMERALS = "0123456789"
 LEAST_PLACES, MOST_PLACES = 4, 8
+RECORD = ".reading.json"  # of what `countersign read --log` keeps, beside each image
 GENERATED = "generated.json"  # style and seed, beside images of our own generator
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
 
@@ -97,9 +98,12 @@ def named_labels(folder: Path) -> dict[str, str]:
     """File name -> label, by name: "482913.png" or "482913_17.png" is 482913.
 
     A labels.csv in the folder (rows of file name, label; a "file,label" header may come first)
-    replaces the names. ValueError for what is no label or a file not there.
+    replaces the names, and so do the records of `countersign read --log`: an answer that its
+    outcome says is right is a label. ValueError for what is no label or a file not there.
     """
     table = folder / "labels.csv"
+    if not table.exists() and (records := sorted(folder.glob(f"*{RECORD}"))):
+        return logged_labels(records)
     if not table.exists():
         files = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
         return {name: checked_label(Path(name).stem.split("_")[0], name) for name in files}
@@ -114,6 +118,21 @@ def named_labels(folder: Path) -> dict[str, str]:
             if not (folder / row[0]).is_file():
                 raise ValueError(f"{source}: no file {row[0]!r} in {folder}")
             labels[row[0]] = checked_label(row[1], source)
+    return labels
+
+
+def logged_labels(records: Sequence[Path]) -> dict[str, str]:
+    """File name -> label of those records whose outcome gives one. ValueError if none does."""
+    labels = {}
+    for record in records:
+        said = json.loads(record.read_text(encoding="utf-8"))
+        if "label" in said:
+            labels[said["file"]] = checked_label(said["label"], str(record))
+    if not labels:
+        raise ValueError(
+            f"{records[0].parent}: {len(records)} readings, none has an outcome that is a label: "
+            "countersign outcome right, or wrong --text"
+        )
     return labels
 
 
