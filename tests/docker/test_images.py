@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PYPI, NGC, GATEWAY, ONE = (
     ROOT / "docker" / f"{name}.Dockerfile" for name in ("pypi", "ngc", "gateway", "one")
 )
+PIP = r"pip(?: --python \S+)?"
 both = pytest.mark.parametrize("dockerfile", [PYPI, NGC], ids=lambda path: path.stem)
 servers = pytest.mark.parametrize("dockerfile", [PYPI, NGC, ONE], ids=lambda path: path.stem)
 every = pytest.mark.parametrize("dockerfile", [PYPI, NGC, GATEWAY, ONE], ids=lambda path: path.stem)
@@ -83,7 +84,7 @@ def test_what_no_image_needs_is_kept_out_of_the_build(path):
 
 @every
 def test_what_an_image_installs_from_an_index_is_locked_by_hashes(dockerfile):
-    installs = re.findall(r"pip install (.*?)(?:\|\||&&|$)", runs_of(dockerfile), re.MULTILINE)
+    installs = re.findall(rf"{PIP} install (.*?)(?:\|\||&&|$)", runs_of(dockerfile), re.MULTILINE)
     assert installs
     for options in installs:
         built_here = re.search(r"/tmp/\w+-\*\.whl", options)
@@ -94,7 +95,7 @@ def test_what_an_image_installs_from_an_index_is_locked_by_hashes(dockerfile):
 def test_an_image_has_no_package_beside_its_locks(dockerfile):
     """pip would look for what a lock leaves out, or for what builds a package, on its own."""
     for options in re.findall(
-        r"pip (?:install|wheel) (.*?)(?:\|\||&&|$)", runs_of(dockerfile), re.M
+        rf"{PIP} (?:install|wheel) (.*?)(?:\|\||&&|$)", runs_of(dockerfile), re.M
     ):
         assert "--no-deps" in options, options
     builds = [path for path in copied(dockerfile) if path.endswith("build.lock")]
