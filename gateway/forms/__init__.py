@@ -16,11 +16,13 @@ from gateway.forms.checking import (
     check,
     judge,
     place,
+    seen_upright,
 )
 from gateway.forms.folder import Forms
 from gateway.forms.form import Form, FormError, FormPage, Reference, Zone, load, read
 from gateway.forms.learning import Learned, learn
 from gateway.forms.pages import Sheet, open_page, turned_back, upright
+from gateway.forms.rows import check_body, form_row, found_marks
 
 __all__ = [
     "Check",
@@ -38,12 +40,16 @@ __all__ = [
     "Zone",
     "ZoneCheck",
     "check",
+    "check_body",
+    "form_row",
+    "found_marks",
     "judge",
     "learn",
     "load",
     "open_page",
     "place",
     "read",
+    "seen_upright",
     "turned_back",
     "upright",
 ]

@@ -7,13 +7,13 @@ lies on its form beyond doubt, where the page can be seen, of ink that the blank
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
 
 from gateway.forms.form import Box, Form, FormPage, Zone
-from gateway.forms.pages import LONG_SIDE, Sheet
+from gateway.forms.pages import LONG_SIDE, Sheet, turned_back
 from gateway.forms.registration import Registration, agreement, register
 
 COMPLETE, REVIEW, MISSING, EMPTY = "complete", "review", "missing", "empty"
@@ -136,6 +136,16 @@ def judge(
         zones=tuple(zones),
         extra=tuple(page.page for page in pages if page.page not in found),
     )
+
+
+def seen_upright(placed: Placement, marks: Sequence[Mark]) -> Placement:
+    """A page that lies turned, with the marks that were found on it as `upright` turns it."""
+    page, laid = placed.page, placed.registration
+    assert page is not None
+    assert laid is not None
+    size = page.width, page.height
+    found = tuple(replace(mark, box=turned_back(mark.box, laid.turned, size)) for mark in marks)
+    return replace(placed, page=replace(page, marks=found))
 
 
 def place(form: Form, pages: Sequence[PageMarks]) -> list[Placement]:
