@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check -q
 UV := $(VENV)/bin/uv pip install -q --python $(VENV)/bin/python
-CODE := server backends model_repository inprocess client gateway export training benchmarks examples tests
+CODE := server backends model_repository inprocess client gateway archive export training benchmarks examples tests
 STEPS := $(dir $(wildcard model_repository/*/1/model.py))  # each has modules of its own
 
 .PHONY: help demo serve test programs lint format train-captcha train-detector compare-detectors \
@@ -32,7 +32,7 @@ programs:  # that some tests run; who may not install them is told by the tests 
 lint: $(VENV)/test  ## ruff and mypy
 	$(VENV)/bin/ruff check $(CODE)
 	$(VENV)/bin/ruff format --check $(CODE)
-	$(VENV)/bin/mypy server inprocess backends client/countersign gateway export training benchmarks examples
+	$(VENV)/bin/mypy server inprocess backends client/countersign gateway archive export training benchmarks examples
 	for step in $(STEPS); do MYPYPATH=$$step $(VENV)/bin/mypy $$step || exit 1; done
 
 format: $(VENV)/test  ## let ruff rewrite the code
@@ -80,10 +80,10 @@ $(VENV)/serve: requirements/serve.txt requirements/gateway.txt requirements/trit
 
 # uv, since pip may pair torch and torchvision of different builds, and cannot override a dependency
 $(VENV)/test: requirements/train.txt requirements/bench.txt requirements/test.txt \
-	  requirements/fonts.txt requirements/overrides.txt $(VENV)/serve
+	  requirements/archive.txt requirements/fonts.txt requirements/overrides.txt $(VENV)/serve
 	$(PIP) install --no-deps -r requirements/fonts.txt
 	$(PIP) install uv==0.13.8
 	$(UV) --override requirements/overrides.txt \
 	  -r requirements/serve.txt -r requirements/gateway.txt -r requirements/train.txt \
-	  -r requirements/bench.txt -r requirements/test.txt
+	  -r requirements/archive.txt -r requirements/bench.txt -r requirements/test.txt
 	@touch $@

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray sends no usage data
+os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what matters it raises too
 
 from archive.looking import Settings, model_of
 from archive.run import Progress, run
@@ -99,7 +100,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"archive: {error}", file=sys.stderr)
         return 2
     tell(f"{len(source.files)} files, {len(todo)} to do; {source.skipped} are no pages by name")
-    progress = run(todo, settings, model, store, cluster(asked.ray), asked.workers, Teller())
+    try:
+        progress = run(todo, settings, model, store, cluster(asked.ray), asked.workers, Teller())
+    except ConnectionError as error:
+        print(f"archive: --ray {asked.ray}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        tell("stopped; what was done is kept, and another run goes on from there")
+        return 130
     progress.failed |= source.absent
     rows = lowest_margins(store, PAGES)
     if rows:

@@ -34,6 +34,7 @@ ROUNDS = 3
 SILENT_S = 20.0  # without a block, while a machine is gone: its blocks are given up
 PART_ROWS = 100_000  # pages of a Parquet part, about
 PART_S = 120.0  # or what is there by then: a run that is killed loses as much
+ENDS = "document: ends whatever worker looks at it"
 SHARES = 4  # workers on a core that only ask a server
 
 Cluster = Mapping[str, Any]  # arguments of ray.init
@@ -89,7 +90,7 @@ def run(
             answered: set[str] = set()
             alone = number > 0
             whole = True
-            for item in one_round(left, settings, cluster, workers, alone, silent_s):
+            for item in one_round(left, settings, model, cluster, workers, alone, silent_s):
                 if item is None:
                     tell(progress)
                 elif item is CUT:
@@ -120,6 +121,7 @@ CUT = object()  # the round ended early
 def one_round(
     files: pa.Table,
     settings: Settings,
+    model: Model,
     cluster: Cluster,
     workers: int | None,
     alone: bool,
@@ -141,7 +143,7 @@ def one_round(
         warnings.simplefilter("ignore")  # the last two are to get another way in
         answers = ray.data.from_arrow(list(blocks(files, size, alone))).map_batches(
             Worker,
-            fn_constructor_args=[settings],
+            fn_constructor_args=[settings, model],
             batch_size=None,
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=IN_FLIGHT),
@@ -206,15 +208,9 @@ def count(progress: Progress, answers: pa.Table) -> None:
     """Adds what came."""
     progress.files_done += len(answers)
     progress.bytes_done += sum(answers["bytes"].to_pylist())
-    for key, why, pages in zip(
-        *(answers[name].to_pylist() for name in ("key", "failed")),
-        answers["pages"].combine_chunks().value_lengths().to_pylist(),
-        strict=True,
-    ):
-        if why is None:
-            progress.pages += pages
-        else:
-            progress.failed[key] = why
+    progress.pages += pc.sum(answers["page_count"]).as_py() or 0
+    failed = answers.filter(pc.is_valid(answers["failed"]))
+    progress.failed |= zip(failed["key"].to_pylist(), failed["failed"].to_pylist(), strict=True)
 
 
 def killing(row: dict[str, Any], settings: Settings, model: Model) -> dict[str, Any]:
@@ -223,8 +219,7 @@ def killing(row: dict[str, Any], settings: Settings, model: Model) -> dict[str, 
         content = read(settings.base, row["key"], 0)
     except (SourceError, OSError) as error:
         return row | {"failed": f"storage: {error}"}
-    why = f"document: ended its worker {2 * TRIES} times"
-    return row | {"sha256": content.sha256} | unread(why, model, settings)
+    return row | {"sha256": content.sha256} | unread(ENDS, model, settings)
 
 
 class Parts:

@@ -37,8 +37,8 @@ def summary(store: Store) -> Summary:
         contents.update(map(bytes.fromhex, batch["sha256"].to_pylist()))
         counts.verdicts += _counted(batch["verdict"])
     counts.contents = len(contents)
-    for batch in _batches(store, "pages", ["labels", "error"]):
-        counts.pages += len(batch)
+    for batch in _batches(store, "pages", ["page", "labels", "error"]):
+        counts.pages += pc.sum(pc.greater(batch["page"], 0)).as_py() or 0
         counts.marked += pc.sum(pc.greater(pc.list_value_length(batch["labels"]), 0)).as_py() or 0
         counts.marks += _counted(pc.list_flatten(batch["labels"]))
         for error, times in _counted(batch["error"]).items():

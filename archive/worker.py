@@ -12,6 +12,7 @@ from archive.rows import ANSWERS
 from archive.sources import Content, SourceError, read
 from countersign import Client
 from countersign.errors import CountersignError
+from countersign.messages import Model
 from countersign.pdf import PdfProcess
 
 AHEAD = 4  # files that are read while another is looked at
@@ -20,11 +21,12 @@ AHEAD = 4  # files that are read while another is looked at
 class Worker:
     """Answers for files, LISTED in a table, with their ANSWERS; never with an exception."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, model: Model) -> None:
+        """`model` is what a server has; a network here tells its own. ValueError if it has none."""
         self._settings = settings
         self._client = Client(settings.server) if settings.server is not None else None
         look = by_server(settings, self._client) if self._client else in_process(settings)
-        self._eye = Eye(look, model_of(settings, self._client), settings)
+        self._eye = Eye(look, model if self._client else model_of(settings), settings)
         self._pdfs = PdfProcess(BOUNDS)
         self._readers = ThreadPoolExecutor(AHEAD)
 

@@ -23,12 +23,14 @@ ALL = {
     "gateway": {"gateway", "countersign", "numpy", "cv2", "pydantic", "yaml", "orjson"}
     | {"fastapi", "starlette", "uvicorn", "python_multipart", "prometheus_client"}
     | {"anyio", "sqlalchemy", "alembic"},
+    "archive": {"archive", "inprocess", "countersign", "gateway", "ray", "pyarrow", "numpy"}
+    | {"google"},
 }
 # The flow runs one way: what these import of the other folders
 ROOMS = {
     "training": {"inprocess"},
     "export": {"training", "inprocess", "server"},
-    "benchmarks": {"training", "export", "inprocess", "client", "server", "gateway"},
+    "benchmarks": {"training", "export", "inprocess", "client", "server", "gateway", "archive"},
     "examples": {"client", "server"},
 }
 
