@@ -13,9 +13,6 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray sends no usage data
-os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what matters it raises too
-
 from archive.looking import Settings, model_of
 from archive.run import Progress, run
 from archive.sheet import PAGES, sheet

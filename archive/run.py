@@ -6,6 +6,7 @@ another round, each file by itself. A file that then still ends its worker is an
 """
 
 import logging
+import os
 import queue
 import threading
 import time
@@ -13,6 +14,9 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray sends no usage data
+os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what matters it raises too
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -78,7 +82,7 @@ def run(
 ) -> Progress:
     """Looks at all files, LISTED in a table, and writes their rows; `tell` is called often.
 
-    `workers` are at most as many as the cluster has cores, or four times those with a server.
+    Without a number of `workers` they are one for each core of the cluster, SHARES with a server.
     """
     progress = Progress(len(todo), sum(todo["bytes"].to_pylist()))
     parts = Parts(store)
