@@ -11,12 +11,12 @@ import queue
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray sends no usage data
-os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what matters it raises too
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -86,6 +86,8 @@ def run(
     """
     progress = Progress(len(todo), sum(todo["bytes"].to_pylist()))
     parts = Parts(store)
+    if len(todo):
+        ray.init(**cluster)
     try:
         left = todo
         for number in range(ROUNDS):
@@ -94,16 +96,14 @@ def run(
             answered: set[str] = set()
             alone = number > 0
             whole = True
-            for item in one_round(left, settings, model, cluster, workers, alone, silent_s):
-                if item is None:
-                    tell(progress)
-                elif item is CUT:
-                    whole = False
-                else:
-                    assert isinstance(item, pa.Table)
-                    answered.update(item["key"].to_pylist())
-                    count(progress, item)
-                    parts.add(item)
+            with closing(one_round(left, settings, model, workers, alone, silent_s)) as items:
+                for item in items:
+                    if item is CUT:
+                        whole = False
+                    elif item is not None:
+                        answered.update(item["key"].to_pylist())
+                        count(progress, item)
+                        parts.add(item)
                     tell(progress)
             left = left.filter(pa.array([key not in answered for key in left["key"].to_pylist()]))
             if alone and whole and len(left):
@@ -116,6 +116,7 @@ def run(
             progress.failed[key] = "the machines that looked at it went away"
     finally:
         parts.close()
+        ray.shutdown()
     return progress
 
 
@@ -126,23 +127,21 @@ def one_round(
     files: pa.Table,
     settings: Settings,
     model: Model,
-    cluster: Cluster,
     workers: int | None,
     alone: bool,
     silent_s: float,
-) -> Iterator[Any]:
+) -> Generator[Any, None, None]:
     """Tables of ANSWERS as they get ready; None each second in which there is none; CUT.
 
     What Ray gave up is missing.
     """
     share = 1 / SHARES if settings.server is not None else 1.0
-    ray.init(**cluster)
     size = workers or max(1, int(ray.cluster_resources().get("CPU", 1) / share))
     context = ray.data.DataContext.get_current()
     context.max_errored_blocks = -1
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what is lost comes again
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the last two are to get another way in
         answers = ray.data.from_arrow(list(blocks(files, size, alone))).map_batches(
@@ -177,7 +176,7 @@ def one_round(
             heard, begun = time.monotonic(), True
             yield item
     finally:
-        ray.shutdown()  # with all that is still at work
+        stop(answers)
 
 
 def _drain(answers: "ray.data.Dataset", found: "queue.Queue[Any]") -> None:
@@ -189,6 +188,13 @@ def _drain(answers: "ray.data.Dataset", found: "queue.Queue[Any]") -> None:
         found.put(None)
     except BaseException as error:
         found.put(error)
+
+
+def stop(answers: "ray.data.Dataset") -> None:
+    """Ends its workers and what is still under way; Ray Data has no public way from outside."""
+    if (executor := answers._current_executor) is not None:
+        executor.shutdown(force=True)
+        executor.join()  # type: ignore[attr-defined]  # it is a thread
 
 
 def short_of(cores: float) -> bool:

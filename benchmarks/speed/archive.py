@@ -4,17 +4,18 @@
 
 The same files are looked at by plain processes, a network each, and by as many workers of Ray; in
 turn, `--rounds` times. Rates and CPU times are of the time from the first block on, so that the
-start of neither counts. With `--tiny N`: N small pages on Ray, and the memory as it goes.
+start of neither counts. With `--tiny N`: N small pages on Ray, and the memory as it goes. With
+`--none N`: N files that are no pages, which is all of the way but the network.
 """
 
 import argparse
+import io
 import json
 import multiprocessing
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -55,16 +56,16 @@ def usage() -> tuple[float, float]:
 
 
 class Watch:
-    """Notes pages, time and usage at the first block, and at each after it."""
+    """Notes files, time and usage at the first block, and at each after it, a second apart."""
 
-    def __init__(self, pages_of: Callable[[Progress], int]) -> None:
-        self.pages_of = pages_of
+    def __init__(self) -> None:
         self.notes: list[tuple[int, float, float, float]] = []
 
     def __call__(self, progress: Progress) -> None:
-        pages = self.pages_of(progress)
-        if pages and (not self.notes or pages != self.notes[-1][0]):
-            self.notes.append((pages, time.perf_counter(), *usage()))
+        now = time.perf_counter()
+        done = progress.files_done == progress.files
+        if progress.files_done and (done or not self.notes or now - self.notes[-1][1] > 1):
+            self.notes.append((progress.files_done, now, *usage()))
 
     def result(self) -> dict[str, float]:
         (first, began, cpu, _), (last, ended, cpu_after, _) = self.notes[0], self.notes[-1]
@@ -80,7 +81,7 @@ def on_ray(source: Path, workers: int) -> Watch:
     """Looks at a folder on a Ray that is started for it."""
     found = listing(str(source))
     settings = Settings(str(source), "accept")
-    watch = Watch(lambda progress: progress.pages)
+    watch = Watch()
     with tempfile.TemporaryDirectory() as out:
         model, store = model_of(settings), Store(out)
         run(found.files, settings, model, store, cluster("local"), workers, watch)
@@ -138,18 +139,28 @@ def compare(pages: int, rounds: int, workers: list[int]) -> None:
             print(json.dumps({"workers": count, "ray over plain": medians}), flush=True)
 
 
-def tiny(pages: int, workers: int) -> None:
-    """Prints memory in MB after every tenth of the pages."""
+def many(content: bytes, count: int, workers: int) -> None:
+    """Prints memory in MB after every tenth of the files, and what the driver takes for each."""
     with tempfile.TemporaryDirectory() as folder:
-        page = Path(folder) / "page.jpg"
-        Image.new("L", (64, 90), 255).save(page)
-        content = page.read_bytes()
-        page.unlink()
-        fill(Path(folder), pages, [content])
-        notes = on_ray(Path(folder), workers).notes
+        fill(Path(folder), count, [content])
+        own = psutil.Process().cpu_times()
+        watch = on_ray(Path(folder), workers)
+        own_after = psutil.Process().cpu_times()
+    notes = watch.notes
     step = max(1, len(notes) // 10)
     for done, _, _, megabytes in [*notes[::step], notes[-1]]:
-        print(json.dumps({"pages": done, "megabytes": round(megabytes)}))
+        print(json.dumps({"files": done, "megabytes": round(megabytes)}))
+    seconds = own_after.user + own_after.system - own.user - own.system
+    print(
+        json.dumps({**watch.result(), "driver_cpu_ms_per_file": round(seconds / count * 1000, 3)})
+    )
+
+
+def small_page() -> bytes:
+    """A blank page of 64 x 90 pixels."""
+    file = io.BytesIO()
+    Image.new("L", (64, 90), 255).save(file, "JPEG")
+    return file.getvalue()
 
 
 def main() -> None:
@@ -159,10 +170,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--tiny", type=int, metavar="N")
+    parser.add_argument("--none", type=int, metavar="N")
     asked = parser.parse_args()
     print(machine(), file=sys.stderr)
     if asked.tiny:
-        tiny(asked.tiny, max(asked.workers))
+        many(small_page(), asked.tiny, max(asked.workers))
+    elif asked.none:
+        many(b"no page ", asked.none, max(asked.workers))
     else:
         compare(asked.pages, asked.rounds, asked.workers)
 

@@ -27,7 +27,9 @@ ENDING = f"""
             os.kill(os.getpid(), 9)
 """
 MACHINE = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
-QUICKLY = {  # a machine that went away is missed within seconds, not within half a minute
+SYSTEM = {
+    "agent_register_timeout_ms": 120_000,  # these machines may be slow to start
+    # and one that went away is missed within seconds, not within half a minute
     "health_check_initial_delay_ms": 0,
     "health_check_period_ms": 500,
     "health_check_timeout_ms": 15000,
@@ -38,7 +40,7 @@ QUICKLY = {  # a machine that went away is missed within seconds, not within hal
 @pytest.fixture(scope="module")
 def ray_cluster(s3: S3) -> Iterator[Cluster]:
     """Two machines with a core each, whose workers know the S3 service."""
-    head = {**MACHINE, "include_dashboard": False, "_system_config": QUICKLY}
+    head = {**MACHINE, "include_dashboard": False, "_system_config": SYSTEM}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         cluster.add_node(**MACHINE)
