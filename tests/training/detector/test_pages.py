@@ -19,6 +19,7 @@ from training.detector.pages import (
     handwriting,
     houses,
     invoices,
+    lookalikes,
     printed,
     samples,
     seals,
@@ -293,14 +294,49 @@ def test_a_weighted_choice_keeps_to_its_shares():
 
 
 def test_figures_are_written_stroke_by_stroke_from_left_to_right():
-    """4 and 5 take two strokes, the slash one, a word one; a sign without strokes is left out."""
-    plan = handwriting.line_plan(handwriting.writer(3), "4/5~ May", np.random.default_rng(0))
-    assert len(plan) == 2 + 1 + 2 + 1
-    four, slash, five, word = (
-        np.concatenate(plan[i:j]) for i, j in ((0, 2), (2, 3), (3, 5), (5, 6))
-    )
-    middles = [run[:, 0].mean() for run in (four, slash, five, word)]
+    """4 and 5 take two strokes, the slash one; a sign without strokes is left out."""
+    plan = handwriting.line_plan(handwriting.writer(3), "4/5~", np.random.default_rng(0))
+    assert len(plan) == 2 + 1 + 2
+    four, slash, five = (np.concatenate(plan[i:j]) for i, j in ((0, 2), (2, 3), (3, 5)))
+    middles = [run[:, 0].mean() for run in (four, slash, five)]
     assert middles == sorted(middles)
+
+
+@pytest.mark.parametrize("line", ["Call!", "12 March 1990", "?", "J.S. 3/26/90"])
+def test_what_is_jotted_in_words_is_legible(monkeypatch, line):
+    """Strokes are letters by chance, which signatures are labelled for."""
+    monkeypatch.setattr(handwriting, "draw", None)
+    for seed in range(8):
+        ink = lookalikes.jotted(line, 30, 1.0, handwriting.writer(3), np.random.default_rng(seed))
+        assert ink.max() > 0.5
+
+
+@pytest.mark.parametrize(("slant", "columns"), [(0.0, [20] * 4), (0.5, [22, 21, 21, 20])])
+def test_leaning_ink_is_moved_to_the_right_at_its_head_and_widened(slant, columns):
+    upright = np.zeros((4, 30), np.float32)
+    upright[:, 10] = 1
+    ink = lookalikes.leaning(upright, slant, 2.0)
+    assert [int(row.argmax()) for row in ink] == columns
+
+
+@pytest.mark.parametrize("unsigned", [0.0, 1.0])
+def test_what_stands_where_a_signature_is_due_or_beside_one_is_no_mark(monkeypatch, unsigned):
+    monkeypatch.setitem(compose.UNSIGNED, "form", unsigned)
+    monkeypatch.setattr(compose, "FILLED", 1.0)
+    monkeypatch.setattr(compose, "DATED", 1.0)
+    signed = 0
+    for seed in range(6):
+        paper = compose.Paper(np.full((800, 800, 3), 255, np.uint8), 0.8, "form", POOLS["train"])
+        compose._sign(paper, [houses.Place(500, 500, 150)], np.random.default_rng(seed))
+        signed += len(paper.marks)
+        assert (paper.bare != 255).any(axis=2).sum() > 20  # ink that no box is drawn about
+        marked = np.zeros((800, 800), bool)
+        for mark in paper.marks:
+            columns, rows = mark.points.astype(int).T
+            marked[rows, columns] = True
+        changed = np.abs(paper.pixels.astype(int) - paper.bare).max(axis=2)
+        assert changed[~marked].max() < 60  # beside the mark's pixels its soft edge alone
+    assert (signed == 0) == (unsigned == 1.0)
 
 
 def test_a_writer_writes_alike_and_two_writers_do_not():

@@ -40,7 +40,8 @@ STRAY = 0.22  # share of pages with pictures, codes or panels where they may be
 UNMARKED = 0.1  # share of pages without marks, beside those that happen to have none
 TRIES = 4  # to place a mark beside others
 FLATTEST = 5.0  # width over height of a signature, about the most that real ones have
-DATED = 0.18  # share of signatures with a date or a word beside them, by the same pen
+DATED = 0.22  # share of signatures with a date or a word beside them, by the same pen
+FILLED = 0.5  # share of the places without a signature where a hand has put a word or a date
 NUMBERED = {"letter": 0.25, "continuation": 0.25, "memo": 0.25, "table": 0.25, "form": 0.15}
 UNSIGNED = {
     "invoice": 0.35,
@@ -265,6 +266,8 @@ def _ink(paper: Paper, sheet: Sheet, places: list[houses.Place], rng: np.random.
         _stamp(paper, places, sheet.seals, rng)
     if marked and not signed_first:
         _sign(paper, places, rng)
+    if not marked:
+        _leave_unsigned(paper, places, rng)
     if rng.random() < NUMBERED.get(paper.kind, 0):
         paper.alter(lookalikes.bates_number, rng)
     if rng.random() < 0.2:
@@ -329,18 +332,37 @@ def _like(colour: Colour, rng: np.random.Generator) -> Colour:
 
 
 def _sign(paper: Paper, places: list[houses.Place], rng: np.random.Generator) -> None:
-    """Sign most of the places, each with its own hand and usually one pen."""
+    """Sign most of the places, each with its own hand and usually one pen, and fill in some of the
+    others.
+    """
     if rng.random() < UNSIGNED.get(paper.kind, 0.12):
+        _leave_unsigned(paper, places, rng)
         return
     colour = _pen(paper, rng)
     for place in places:
         if rng.random() < 0.12:
+            _leave_unsigned(paper, [place], rng)
             continue
         if rng.random() < 0.15:
             colour = _pen(paper, rng)
         hand = paper.hand(rng)
         if _signature(paper, place, hand, colour, rng) and rng.random() < DATED:
             _dated(paper, paper.marks[-1].points, hand, colour, rng)
+
+
+def _leave_unsigned(paper: Paper, places: list[houses.Place], rng: np.random.Generator) -> None:
+    """Leave places empty, or with what is legible and so no signature."""
+    for place in places:
+        if place.initials or rng.random() >= FILLED:
+            continue
+        line = lookalikes.instead(rng)
+        widest = 1.5 * place.width / (0.5 * len(line))
+        size = min(float(rng.uniform(12, 36)), widest) * paper.unit
+        entry = lookalikes.jotted(line, size, paper.unit, paper.hand(rng), rng)
+        entry = stamps.rotated(entry, rng.normal(0, 3))
+        x = (place.x + rng.normal(0, 0.2) * place.width) * paper.unit - entry.shape[1] / 2
+        y = place.y * paper.unit - entry.shape[0] * rng.uniform(0.6, 1.1)
+        paper.write(entry, _pen(paper, rng), (x, y), float(rng.uniform(0.6, 1.0)))
 
 
 def _date(paper: Paper, lines: list[tuple[float, float]], rng: np.random.Generator) -> None:
@@ -360,8 +382,8 @@ def _dated(
     """What a signer adds beside or below the signature; it is not part of it."""
     (left, top), (right, foot) = points.min(axis=0), points.max(axis=0)
     unit = paper.unit
-    line = lookalikes.jotting(rng) if rng.random() < 0.7 else text.person(rng)
-    size = float(rng.uniform(12, 26)) * unit
+    line = (lookalikes.jotting if rng.random() < 0.6 else lookalikes.instead)(rng)
+    size = float(rng.uniform(12, 30)) * unit
     entry = lookalikes.jotted(line, size, unit, hand, rng)
     if rng.random() < 0.6:
         corner = (right + rng.uniform(2, 40) * unit, (top + foot) / 2 - rng.uniform(0, 1) * size)

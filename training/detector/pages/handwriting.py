@@ -6,7 +6,6 @@ paradigm for handwriting stroke generation", Human Movement Science 25 (2006). A
 habits; a signature is the writer's plan of target points, written with a little noise.
 """
 
-import re
 from dataclasses import dataclass
 
 import cv2
@@ -278,23 +277,16 @@ def words_plan(hand: Writer, count: int, rng: np.random.Generator) -> Plan:
 
 
 def line_plan(hand: Writer, line: str, rng: np.random.Generator) -> Plan:
-    """Target points of a jotted line: its figures as they are, for its words some letters.
-
-    A sign that FIGURES lacks is left out.
-    """
+    """Target points of jotted figures and signs. One that FIGURES lacks is left out."""
     plan, end = [], 0.0
-    for token in re.findall(r"[^\W\d_]+|.", line):
-        if token.isalpha():
-            letters = _letters(hand, len(token), rng, trailing=False)
-            runs = [_append(_capital(hand, len(token)) * (1, 0.7, 1), letters, 0.0)]
-        else:
-            habit = np.random.default_rng((hand.gesture, ord(token)))  # the writer's own figure
-            runs = [np.array(run, float) for run in FIGURES.get(token, ())]
-            runs = [run + habit.normal(0, (0.08, 0.08, 0.15), run.shape) for run in runs]
+    for sign in line:
+        habit = np.random.default_rng((hand.gesture, ord(sign)))  # the writer's own figure
+        runs = [np.array(run, float) for run in FIGURES.get(sign, ())]
+        runs = [run + habit.normal(0, (0.08, 0.08, 0.15), run.shape) for run in runs]
         for run in runs:
             run[:, 0] += end
         plan += runs
-        gap = rng.uniform(0.5, 1.0) if token == " " else rng.uniform(0.15, 0.4)
+        gap = rng.uniform(0.5, 1.0) if sign == " " else rng.uniform(0.15, 0.4)
         end = max((run[:, 0].max() for run in runs), default=end) + gap
     return _written(hand, plan, rng)
 

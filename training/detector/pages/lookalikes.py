@@ -96,12 +96,41 @@ def jotted(
 ) -> np.ndarray:
     """(h, w) float32 coverage of a line about `size` px high: in a hand's strokes or in a font.
 
-    Words alone are in a font, since in strokes they are letters by chance, as in a signature.
+    Words are in a font, since in strokes they are letters by chance, as in a signature.
     """
-    if rng.random() < 0.4 or not any(sign.isdigit() for sign in line):
-        return hand_text(line, text.pick_font("hand", rng), int(size), rng)
+    figures = any(map(str.isdigit, line)) and not any(map(str.isalpha, line))
+    if rng.random() < 0.4 or not figures:
+        ink = hand_text(line, text.pick_font("hand", rng), int(size), rng)
+        return leaning(ink, hand.slant / 2, float(rng.uniform(0.8, 1.35)))
     plan = handwriting.line_plan(hand, line, rng)
     return handwriting.draw(hand, plan, (size * len(line), size), max(0.8, hand.pen * unit))
+
+
+def leaning(ink: np.ndarray, slant: float, stretch: float) -> np.ndarray:
+    """Coverage (h, w) leaning to the right by `slant`, x per y, and so much wider."""
+    height, width = ink.shape
+    lean = abs(slant) * height
+    matrix = np.array([[stretch, -slant, max(0.0, slant) * height], [0, 1, 0]], np.float32)
+    return cv2.warpAffine(ink, matrix, (int(width * stretch + lean) + 1, height))
+
+
+def instead(rng: np.random.Generator) -> str:
+    """What people write where a signature is due: a date, a word, a name in capitals."""
+    kind = int(rng.choice(6, p=(0.25, 0.2, 0.2, 0.15, 0.1, 0.1)))
+    name = text.person(rng)
+    initials = "".join(f"{part[0]}." for part in name.split())
+    words = (
+        "N/A|n/a|on file|see above|see overleaf|pending|void|not required|absent|on leave|refused|"
+        "copy|as agreed|to follow|p.p.|illegible|same as above|verbal|by phone|Dr.|Mrs.|per pro"
+    )
+    return (
+        text.date(rng),
+        text.short_date(rng),
+        text.choice(words, rng, "|"),
+        name.upper(),
+        f"{initials} {text.short_date(rng)}",
+        jotting(rng),
+    )[kind]
 
 
 def jotting(rng: np.random.Generator) -> str:
