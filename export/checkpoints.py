@@ -1,4 +1,5 @@
-"""Detectors of others as they come: ultralytics checkpoints, transformers folders, ONNX files.
+"""Detectors as they come: checkpoints of ultralytics and of document_lite, transformers folders,
+ONNX files.
 
 What is read here, classes, input size, head and the way pages were fitted, is all that the rest of
 the export knows of a detector.
@@ -23,6 +24,8 @@ from ultralytics.nn.modules.head import Detect, RTDETRDecoder, v10Detect
 from ultralytics.nn.tasks import load_checkpoint
 
 from inprocess.steps import fit as fits
+from training.detector import lite
+from training.detector.lite_net import STRIDES, Lite, predictions
 
 DETR_HEADS = {"detr": "queries", "conditional_detr": "query_classes"}
 
@@ -41,7 +44,7 @@ class Detector:
     head: str  # a function of document_postprocess/1/heads.py
     fit: Any  # fits.Fit
     masked: bool = False
-    last_block: int = 0  # number of the head among a YOLO's blocks
+    floats: tuple[str, ...] = ()  # patterns of names that INT8 leaves in float
     license: str = "AGPL-3.0"  # ultralytics' own, for what is trained with it
 
 
@@ -54,6 +57,18 @@ class Served(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         return self.detector(pixels.permute(0, 3, 1, 2).float() / 255)
+
+
+class ServedLite(nn.Module):
+    """The same of document_lite."""
+
+    def __init__(self, detector: Lite) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        outputs = self.detector(pixels.permute(0, 3, 1, 2).float() / 255)
+        return predictions(outputs, int(pixels.shape[1]), int(pixels.shape[2]))
 
 
 class ServedRtdetr(Served):
@@ -111,8 +126,10 @@ def load(source: str, imgsz: Sequence[int] = (), way: str = "") -> Detector:
     """
     path = Path(source)
     if path.is_file():
-        read = _onnx if path.suffix == ".onnx" else _ultralytics
-        detector = read(path, imgsz)
+        if path.suffix == ".onnx":
+            detector = _onnx(path, imgsz)
+        else:
+            detector = (_lite if lite.is_one(path) else _ultralytics)(path, imgsz)
     elif path.is_dir() or (source.count("/") == 1 and path.suffix not in (".pt", ".onnx")):
         detector = _transformers(source, imgsz)
     else:
@@ -140,12 +157,7 @@ def _ultralytics(path: Path, imgsz: Sequence[int]) -> Detector:
             f"{path}: a checkpoint with the head {type(head).__name__}, those of detectors are "
             "Detect, v10Detect and RTDETRDecoder"
         )
-    stride = int(model.stride.max())
-    height, width = _size(path, imgsz or model.args["imgsz"])
-    if height % stride or width % stride:
-        raise ValueError(
-            f"{path}: input size {height} x {width}, no multiples of its stride {stride}"
-        )
+    height, width = _size(path, imgsz or model.args["imgsz"], int(model.stride.max()))
     way = model.args.get("fit", "letterbox")  # as training/detector writes it
     if way not in WAYS:
         raise ValueError(f"{path}: trained with fit {way!r}, known are {', '.join(WAYS)}")
@@ -161,7 +173,22 @@ def _ultralytics(path: Path, imgsz: Sequence[int]) -> Detector:
         return Detector(ServedRtdetr(model).eval(), classes, "end2end", fit)
     kind = "end2end" if head.end2end else "grid"
     fit = fits.Fit(width, height, way)
-    return Detector(Served(model).eval(), classes, kind, fit, last_block=len(model.model) - 1)
+    head_end = rf".*model\.{len(model.model) - 1}/"
+    ends = r"(cv[23]\.\d/cv[23]\.\d\.2/Conv|Add|Sub|Mul|Div|Concat|Split|Slice).*"
+    floats = (r".*model\.0/.*", r".*/attn/.*", r".*/dfl/.*", head_end + ends)
+    return Detector(Served(model).eval(), classes, kind, fit, floats=floats)
+
+
+def _lite(path: Path, imgsz: Sequence[int]) -> Detector:
+    model = lite.read(path).eval().requires_grad_(False)
+    height, width = _size(path, imgsz or model.args["imgsz"], STRIDES[-1])
+    fit = fits.Fit(width, height, model.args["fit"])
+    # the first convolution, the sides and logits, and the arithmetic of boxes after them
+    floats = (r".*conv_stem/.*", r".*/(sides|logits)/.*", r"/(Add|Sub|Mul|Div|Concat|Slice)(_\d+)?")
+    return Detector(
+        ServedLite(model).eval(), tuple(model.names.values()), "grid", fit, floats=floats,
+        license="Apache-2.0",
+    )  # fmt: skip
 
 
 def _transformers(source: str, imgsz: Sequence[int]) -> Detector:
@@ -254,12 +281,19 @@ def _onnx(path: Path, imgsz: Sequence[int]) -> Detector:
     raise ValueError(f"{path}: a head with output {rows}, known are grids and end-to-end ones")
 
 
-def _size(source: Any, imgsz: Any) -> tuple[int, int]:
-    """Height and width in pixels, of one number for both or two. ValueError for anything else."""
+def _size(source: Any, imgsz: Any, stride: int = 1) -> tuple[int, int]:
+    """Height and width in pixels, of one number for both or two. ValueError for anything else, or
+    if they are no multiples of `stride`.
+    """
     sizes = list(imgsz) if isinstance(imgsz, (list, tuple)) else [imgsz]
     if len(sizes) not in (1, 2) or not all(isinstance(one, int) and one > 0 for one in sizes):
         raise ValueError(f"{source}: input size {imgsz}, known are one or two whole numbers (H W)")
-    return sizes[0], sizes[-1]
+    height, width = sizes[0], sizes[-1]
+    if height % stride or width % stride:
+        raise ValueError(
+            f"{source}: input size {height} x {width}, no multiples of its stride {stride}"
+        )
+    return height, width
 
 
 def _line(error: BaseException) -> str:

@@ -2,10 +2,10 @@
 
     python -m export.detector CHECKPOINT --pages DIR... [--test DIR...] [--name NAME] [--int8]
 
-CHECKPOINT is a .pt file of ultralytics (YOLOv8, YOLOv10, YOLO11, YOLO12, YOLO26, RT-DETR), a
-folder or hub id of transformers (DETR, Conditional DETR), or an .onnx file that ultralytics wrote,
-which is served as it is. Without --name it is a new version of document_detector; with it, an
-ensemble of that name beside it.
+CHECKPOINT is a .pt file of ultralytics (YOLOv8, YOLOv10, YOLO11, YOLO12, YOLO26, RT-DETR) or of
+training/detector/lite.py, a folder or hub id of transformers (DETR, Conditional DETR), or an .onnx
+file that ultralytics wrote, which is served as it is. Without --name it is a new version of
+document_detector; with it, an ensemble of that name beside it.
 
 Each DIR of --pages is a kind of pages. Operating points are chosen on their validation pages (dev,
 valid, val; all pages of a folder that says no split), as export/thresholds.py says, and INT8 is
@@ -214,19 +214,10 @@ def worst_gap(
 def quantised(detector: Detector, model: ov.Model, pages: Sequence[Labelled]) -> ov.Model:
     """The graph in INT8, calibrated on the pages."""
     data = nncf.Dataset([fitted(read_page(page.path), detector.fit)[0] for page in pages])
+    ignored = nncf.IgnoredScope(patterns=list(detector.floats), types=["Sigmoid"], validate=False)
     return nncf.quantize(
-        model, data, preset=nncf.QuantizationPreset.MIXED, ignored_scope=ignored(detector),
+        model, data, preset=nncf.QuantizationPreset.MIXED, ignored_scope=ignored,
         subset_size=len(pages),
-    )  # fmt: skip
-
-
-def ignored(detector: Detector) -> nncf.IgnoredScope:
-    """What stays float in a quantised graph: the first block, attention, and the head's end."""
-    head = rf".*model\.{detector.last_block}/"
-    ends = r"(cv[23]\.\d/cv[23]\.\d\.2/Conv|Add|Sub|Mul|Div|Concat|Split|Slice).*"
-    return nncf.IgnoredScope(
-        patterns=[r".*model\.0/.*", r".*/attn/.*", r".*/dfl/.*", head + ends],
-        types=["Sigmoid"], validate=False,
     )  # fmt: skip
 
 

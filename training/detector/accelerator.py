@@ -3,8 +3,9 @@
     python -m training.detector.accelerator --real PACK/letters ... --start shipped.pt --out RUN
 
 Pages are drawn on all cores for a tenth of the time; the rest is one run whose rate falls to the
-end in time, with a checkpoint every two minutes. `--model yolo11m.yaml` without --start trains a
-larger network from nothing. training.detector.pack makes PACK, small enough to be carried there.
+end in time, with a checkpoint every two minutes. Without --start, `--network yolo11m.yaml` trains a
+larger network from nothing, and `--network lite` document_lite from a backbone that knows ImageNet.
+training.detector.pack makes PACK, small enough to be carried there.
 """
 
 import argparse
@@ -21,11 +22,11 @@ PAGES_A_CORE = 2.0  # drawn a second
 ENDING = 40.0  # s that the last validation and writing may take
 
 
-def recipe_for(model: str, gpu: bool, cores: int) -> Recipe:
+def recipe_for(network: str, gpu: bool, cores: int) -> Recipe:
     """What suits the machine. The rate grows with the root of the batch."""
     batch = 128 if gpu else 16
     return Recipe(
-        model=model,
+        model=network,
         views=100_000_000,  # the time ends it
         batch=batch,
         lr=7e-4 * (batch / 16) ** 0.5,
@@ -53,11 +54,11 @@ def main() -> None:
     )
     parser.add_argument("--real", type=Path, action="append", required=True)
     parser.add_argument("--start", type=Path)
-    parser.add_argument("--model", default=Recipe.model)
+    parser.add_argument("--network", default=Recipe.model)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=9.0)
     options = parser.parse_args()
-    recipe = recipe_for(options.model, torch.cuda.is_available(), os.cpu_count() or 1)
+    recipe = recipe_for(options.network, torch.cuda.is_available(), os.cpu_count() or 1)
     try:
         run(recipe, options.real, options.out, options.start, options.minutes)
     except (ValueError, FileNotFoundError) as error:

@@ -172,6 +172,27 @@ def collate(views: Sequence[View]) -> Batch:
     )
 
 
+def background(batch: Batch, strides: list[int]) -> Tensor:
+    """(B, A, C) bool: where a cell without a box is background of a class: where the page is
+    labelled with it, and no area is to be ignored.
+
+    The cells are those of each stride's grid, row by row; their middles count.
+    """
+    height, width = batch.pixels.shape[2:]
+    cells = [_cells(height, width, stride) for stride in strides]
+    x, y = (np.concatenate(axis) for axis in zip(*cells, strict=True))
+    outside = np.ones((len(batch.ignore), len(x)), bool)
+    for image, areas in enumerate(batch.ignore):
+        for x0, y0, x1, y1 in areas:
+            outside[image] &= ~((x >= x0) & (x <= x1) & (y >= y0) & (y <= y1))
+    return torch.from_numpy(outside)[..., None] & batch.labelled[:, None]
+
+
+def _cells(height: int, width: int, stride: int) -> tuple[np.ndarray, np.ndarray]:
+    y, x = np.mgrid[0 : height // stride, 0 : width // stride]
+    return (x.ravel() + 0.5) * stride, (y.ravel() + 0.5) * stride
+
+
 def batches(views: Views, first: int, size: int, loaders: int) -> DataLoader:
     """The batches from view `first` on."""
     return DataLoader(

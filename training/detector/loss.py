@@ -1,43 +1,22 @@
 """The loss of ultralytics' detectors, deaf where the labels say nothing.
 
-No background is learnt for a class that a page is not labelled with, nor in areas to ignore;
-what is boxed counts everywhere. RT-DETR's loss matches queries to boxes and cannot be masked.
+What is no background (data.py) is not learnt as such; what is boxed counts everywhere. RT-DETR's
+loss matches queries to boxes and cannot be masked.
 """
 
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 from ultralytics.nn.tasks import RTDETRDetectionModel
 from ultralytics.utils.loss import E2ELoss, v8DetectionLoss
 
-from training.detector.data import Batch
+from training.detector.data import Batch, background
 
 FIRST_MANY, LAST_MANY = 0.8, 0.1  # weight of YOLO26's head of many boxes, as ultralytics has it
-
-
-def background(batch: Batch, strides: list[int]) -> Tensor:
-    """(B, A, C) bool: where an anchor without a box is background of a class.
-
-    Anchors are the cells' middles of each stride's grid, row by row, as ultralytics orders them.
-    """
-    height, width = batch.pixels.shape[2:]
-    cells = [_cells(height, width, stride) for stride in strides]
-    x, y = (np.concatenate(axis) for axis in zip(*cells, strict=True))
-    outside = np.ones((len(batch.ignore), len(x)), bool)
-    for image, areas in enumerate(batch.ignore):
-        for x0, y0, x1, y1 in areas:
-            outside[image] &= ~((x >= x0) & (x <= x1) & (y >= y0) & (y <= y1))
-    return torch.from_numpy(outside)[..., None] & batch.labelled[:, None]
-
-
-def _cells(height: int, width: int, stride: int) -> tuple[np.ndarray, np.ndarray]:
-    y, x = np.mgrid[0 : height // stride, 0 : width // stride]
-    return (x.ravel() + 0.5) * stride, (y.ravel() + 0.5) * stride
 
 
 class MaskedCrossEntropy:

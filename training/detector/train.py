@@ -1,11 +1,12 @@
-"""Train a detector: ultralytics' network and loss in a loop of our own.
+"""Train a detector: ultralytics' network and loss, or our own, in a loop of our own.
 
     python -m training.detector.train --real my_pages/ --start shipped.pt --out RUN
 
 --real takes labels.json, YOLO folders and COCO tables (training/detector/labels.py), by split where
 they say one; pages of split test are never looked at. Without --generated, `drawn` pages are drawn
 into RUN and mixed in. The defaults suit a start from weights that know documents already; without
---start, `--model yolov8s.yaml` (yolo26n.yaml, rtdetr-l.yaml) starts from nothing.
+--start, `--model yolov8s.yaml` (yolo26n.yaml, rtdetr-l.yaml) starts from nothing, and `--model
+lite` from a backbone that knows ImageNet (training/detector/lite.py).
 
 The rate rises over `warmup` views, stays, and falls over the last `decay` of them. So a run can be
 cut off anywhere: `--start RUN/last.pt --views N --decay 1` ends it over N views more; and
@@ -27,23 +28,20 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass, fields
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
-from ultralytics.nn.modules.conv import Conv, DWConv
-from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel, load_checkpoint
 
 from inprocess.steps import fit as fits
 from inprocess.steps import heads
+from training.detector import lite
 from training.detector.data import Views, batches, collate, kind_shares, marks_of, read
 from training.detector.labels import CLASSES, Labelled
-from training.detector.loss import loss_of
 from training.detector.pages.splits import write_splits
 from training.detector.score import Found, score
 from training.detector.views import Page, plain_view
@@ -60,7 +58,7 @@ LOWEST_SCORE = 0.01
 class Recipe:
     """Every hyper-parameter of a run."""
 
-    model: str = "yolo11n.yaml"  # what to build where there are no weights to start from
+    model: str = "yolo11n.yaml"  # what to build where there are no weights to start from; or lite
     height: int = 704  # px of the input, a multiple of the network's stride
     width: int = 512
     fit: str = "upright"  # how a page comes into it, a way of fit.py
@@ -101,21 +99,29 @@ class State:
 
 
 def build(recipe: Recipe, start: Path | None) -> Any:
-    """The network in float32, of CLASSES: that of a checkpoint, whose head is begun anew but for
-    classes of the same name where it has others; else the recipe's, seeded.
+    """The network in float32, of CLASSES: that of a checkpoint, else the recipe's, seeded.
+
+    Raises ValueError if `start` is another network than a recipe for one of ours asks for.
     """
     torch.manual_seed(recipe.seed)
-    model: Any = load_checkpoint(start)[0] if start else None
-    if model is None or tuple(model.names.values()) != CLASSES:
-        before, plan = model, model.yaml if model else recipe.model
-        kind = RTDETRDetectionModel if "rtdetr" in str(plan).lower() else DetectionModel
-        model = kind(plan, nc=len(CLASSES), verbose=False)
-        model.names, model.nc = dict(enumerate(CLASSES)), len(CLASSES)
-        if before is not None:
-            model.load(before, verbose=False)
+    if recipe.model == lite.NAME or (start and lite.is_one(start)):
+        model: Any = lite.build(start)
+    else:
+        from training.detector import yolo  # ultralytics is not needed for what is not its own
+
+        model = yolo.build(recipe.model, start)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     return model.float().to(memory_format=torch.channels_last)
+
+
+def network_of(model: nn.Module) -> Any:
+    """The module that knows a network: its loss, its batch statistics, its answers, its file."""
+    if isinstance(model, lite.Lite):
+        return lite
+    from training.detector import yolo
+
+    return yolo
 
 
 def optimizer_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -153,20 +159,6 @@ def update_mean(mean: nn.Module, model: nn.Module, share: float) -> None:
             old.copy_(new)
 
 
-def fix_norm(model: nn.Module) -> None:
-    """Train with the batch statistics that `model` has, folded into the convolutions' weights."""
-    for layer in model.modules():
-        if type(layer) in (Conv, DWConv):
-            layer.forward = partial(_convolve, layer)
-
-
-def _convolve(layer: Any, x: Tensor) -> Tensor:
-    norm, conv = layer.bn, layer.conv
-    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-    weight = conv.weight * scale[:, None, None, None]
-    return layer.act(conv._conv_forward(x, weight, norm.bias - norm.running_mean * scale))
-
-
 @torch.no_grad()
 def measure_statistics(model: nn.Module, views: Views, batch: int) -> None:
     """Set the batch statistics to their mean over STATISTICS views."""
@@ -196,7 +188,8 @@ def learn(
     with it. FloatingPointError on the first loss that is not finite, before its update.
     """
     begun = time.monotonic()
-    loss = loss_of(state.model, {"box": recipe.box, "cls": recipe.cls, "dfl": recipe.dfl})
+    gains = {"box": recipe.box, "cls": recipe.cls, "dfl": recipe.dfl}
+    loss = network_of(state.model).loss_of(state.model, gains)
     state.model.train()
     for batch in batches(views, state.views, recipe.batch, recipe.loaders):
         done = max(state.views / recipe.views, (time.monotonic() - begun) / max(seconds, 1e-9))
@@ -220,13 +213,14 @@ def learn(
 def find(model: Any, pages: Sequence[Page], fit: Any) -> tuple[list[Labelled], list[Found]]:
     """What there is on each page and what the network finds, in pixels of the input."""
     truth, found = [], []
+    limits = heads.Thresholds(np.full(len(CLASSES), LOWEST_SCORE, np.float32), IOU, 300)
     model.eval()
     for page in pages:
         view = plain_view(page, fit)
         pixels = torch.from_numpy(view.pixels).permute(2, 0, 1)[None].to(_device(model))
         with torch.autocast(pixels.device.type, torch.bfloat16):
             outputs = model(pixels.to(memory_format=torch.channels_last).float() / 255)
-        found.append(_found(model, outputs[0][0].float().cpu().numpy(), fit))
+        found.append(network_of(model).found(model, outputs, fit, limits))
         truth.append(
             Labelled(
                 path=page.file,
@@ -240,15 +234,6 @@ def find(model: Any, pages: Sequence[Page], fit: Any) -> tuple[list[Labelled], l
             )
         )
     return truth, found
-
-
-def _found(model: Any, rows: np.ndarray, fit: Any) -> Found:
-    """A network's rows for one page, by what its head gives."""
-    limits = heads.Thresholds(np.full(len(CLASSES), LOWEST_SCORE, np.float32), IOU, 300)
-    if isinstance(model, RTDETRDetectionModel):
-        rows[:, :4] *= (fit.width, fit.height) * 2
-        return Found(*heads.query_classes(rows, limits))
-    return Found(*(heads.end2end if model.model[-1].end2end else heads.grid)(rows, limits))
 
 
 def validate(model: Any, pages: Sequence[Page], fit: Any) -> dict[str, float]:
@@ -323,7 +308,7 @@ def begin(recipe: Recipe, start: Path | None, views: Views, saved: Path) -> Stat
         measure_statistics(model, views, recipe.batch)
     mean = deepcopy(model).eval().requires_grad_(False)
     if recipe.fixed_norm:
-        fix_norm(model)
+        network_of(model).fix_norm(model)
     state = State(model, mean, optimizer_of(model, recipe))
     if saved.exists():
         before = torch.load(saved, map_location=device, weights_only=True)
@@ -335,8 +320,8 @@ def begin(recipe: Recipe, start: Path | None, views: Views, saved: Path) -> Stat
 
 
 def save(state: State, recipe: Recipe, out: Path) -> None:
-    """Write state.pt, and last.pt as ultralytics reads it, each whole or not at all; recipe.json
-    then says how many views were done.
+    """Write state.pt, and last.pt as the network's module reads it, each whole or not at all;
+    recipe.json then says how many views were done.
     """
     _write(
         {
@@ -347,10 +332,9 @@ def save(state: State, recipe: Recipe, out: Path) -> None:
         },
         out / "state.pt",
     )
-    mean = deepcopy(state.mean).cpu().half()
+    mean = deepcopy(state.mean)
     mean.args = {"imgsz": [recipe.height, recipe.width], "fit": recipe.fit}
-    mean.criterion = None
-    _write({"model": mean, "train_args": mean.args, "epoch": -1, "ema": None}, out / "last.pt")
+    _write(network_of(mean).checkpoint(mean), out / "last.pt")
     if (out / "recipe.json").exists():
         settings = json.loads((out / "recipe.json").read_text()) | {"views_done": state.views}
         (out / "recipe.json").write_text(json.dumps(settings, indent=2) + "\n")
