@@ -18,6 +18,8 @@ from transformers import (
 )
 from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel, yaml_model_load
 
+from training.detector import lite
+
 torch.set_num_threads(1)  # of networks of a few channels they only wait for each other
 
 CLASSES = ("signature", "stamp")
@@ -112,6 +114,19 @@ def save_ultralytics(path: Path, kind: str, names=CLASSES, **training) -> Path:
     return path
 
 
+def save_lite(path: Path) -> Path:
+    """A checkpoint of document_lite for pages stretched to 160 x 128."""
+    torch.manual_seed(0)
+    model = lite.build(None)
+    scorers = [head.logits for head in model.heads]
+    for layer in scorers:
+        spread(layer)
+    calibrate(model, scorers, -1.2)  # classes that are as likely score less than is asked for
+    model.args = {"imgsz": [160, 128], "fit": "stretch"}
+    torch.save(lite.checkpoint(model), path)
+    return path
+
+
 def save_transformers(folder: Path, kind: str) -> Path:
     """A folder of DETR or Conditional DETR; `kind` is a key of SIZES."""
     torch.manual_seed(0)
@@ -171,6 +186,8 @@ def saved() -> Callable[..., Path]:
             return save_transformers(path, kind)
         if path.suffix == ".onnx":
             return save_onnx(path, kind, **settings)
+        if kind == "lite":
+            return save_lite(path)
         return save_ultralytics(path, kind, **settings)
 
     return save

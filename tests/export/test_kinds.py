@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.ops import batched_nms, box_convert
 from tritonclient.grpc.model_config_pb2 import ModelInstanceGroup
 from ultralytics import RTDETR, YOLO
 from ultralytics.nn.tasks import ClassificationModel, SegmentationModel
@@ -28,7 +29,9 @@ from export.rollback import roll_back
 from inprocess import Detector
 from inprocess.steps import fit
 from server import Settings, Triton
+from training.detector import lite
 from training.detector.labels import Labelled
+from training.detector.lite_net import predictions
 
 SHIPPED = Path(__file__).parents[2] / "model_repository"
 CHOOSERS = ("yolov10n", "yolo26n")  # end-to-end heads
@@ -42,6 +45,7 @@ ULTRALYTICS = {  # what each says of its training; imgsz is height, width
     "rtdetr": {"imgsz": [160, 128]},
 }
 ONNX = {"onnx_cpu": "yolov8n", "onnx_openvino": "yolov10n"}
+KINDS = (*ULTRALYTICS, "lite", *DETRS, *ONNX)
 OPENVINO = """optimization {
   execution_accelerators { cpu_execution_accelerator [ { name: "openvino" } ] }
 }
@@ -76,6 +80,7 @@ def sources(saved, tmp_path_factory) -> dict[str, Path]:
         for kind, properties in ULTRALYTICS.items()
     }
     made |= {kind: saved(folder / kind, kind) for kind in DETRS}
+    made["lite"] = saved(folder / "lite.pt", "lite")
     for name, kind in ONNX.items():
         properties = {"end2end": "True"} if kind in CHOOSERS else {"width": 160}
         made[name] = saved(folder / f"{name}.onnx", kind, **properties)
@@ -135,6 +140,27 @@ def by_ultralytics(name: str, source: Path) -> Callable[[Path], list[tuple]]:
     return find
 
 
+def by_lite(source: Path) -> Callable[[Path], list[tuple]]:
+    """The same, by torch and torchvision."""
+    model = lite.read(source).eval()
+
+    def find(page: Path) -> list[tuple]:
+        image = cv2.imread(str(page))[..., ::-1].copy()
+        pixels = torch.from_numpy(cv2.resize(image, (128, 160))).permute(2, 0, 1)[None] / 255
+        with torch.no_grad():
+            rows = predictions(model(pixels), 160, 128)[0].T
+        scores, class_ids = rows[:, 4:].max(1)
+        xyxy = box_convert(rows[:, :4], "cxcywh", "xyxy")
+        asked = scores >= ASKED
+        best = batched_nms(xyxy[asked], scores[asked], class_ids[asked], 0.5)
+        edges = np.tile(image.shape[1::-1], 2)
+        boxes = (xyxy[asked][best].numpy() * edges / (128, 160, 128, 160)).clip(0, edges)
+        found = zip(class_ids[asked][best], scores[asked][best], boxes, strict=True)
+        return [(model.names[int(i)], float(score), box) for i, score, box in found]
+
+    return find
+
+
 def by_transformers(name: str, source: Path) -> Callable[[Path], list[tuple]]:
     """The same, by the processor's own post_process_object_detection."""
     config = checkpoints.AutoConfig.from_pretrained(source)
@@ -172,9 +198,12 @@ def unmatched(ones: list[tuple], others: list[tuple]) -> list[tuple]:
     ]
 
 
-@pytest.mark.parametrize("name", [*ULTRALYTICS, *DETRS, *ONNX])
+@pytest.mark.parametrize("name", KINDS)
 def test_served_boxes_are_those_of_the_framework(client, sources, pages, name):
-    theirs_of = (by_transformers if name in DETRS else by_ultralytics)(name, sources[name])
+    if name == "lite":
+        theirs_of = by_lite(sources[name])
+    else:
+        theirs_of = (by_transformers if name in DETRS else by_ultralytics)(name, sources[name])
     for page in pages:
         found = client.detect(page.path, confidence=ASKED, model=name)
         served = [(one.label, one.score, np.array(one.box)) for one in found]
@@ -185,7 +214,7 @@ def test_served_boxes_are_those_of_the_framework(client, sources, pages, name):
         assert found.page_size == page.size
 
 
-@pytest.mark.parametrize("name", [*ULTRALYTICS, *DETRS, *ONNX])
+@pytest.mark.parametrize("name", KINDS)
 def test_one_process_answers_as_the_server_does(client, repository, pages, name):
     alone = Detector(repository, name, precision="f32")
     for page in pages:
@@ -200,7 +229,7 @@ def test_one_process_answers_as_the_server_does(client, repository, pages, name)
 def test_models_are_listed_with_version_and_operating_point(zoo, repository, protocol):
     with Client(getattr(zoo, f"{protocol}_url"), protocol=protocol) as client:
         models = {model.name: model for model in client.models()}
-    assert set(models) == {*ULTRALYTICS, *DETRS, *ONNX}
+    assert set(models) == set(KINDS)
     for name, model in models.items():
         card = json.loads((repository / f"{name}_model" / "1" / "model_card.json").read_text())
         assert model.version == 1
@@ -224,7 +253,7 @@ def test_each_page_is_answered_by_the_detector_that_was_asked(client, pages):
 
 def test_graphs_follow_the_rules_of_the_native_backends(repository):
     """What they are, export checks itself; here what a config may say and a graph consist of."""
-    for name in (*ULTRALYTICS, *DETRS, *ONNX):
+    for name in KINDS:
         config = read_config(repository / f"{name}_model" / "config.pbtxt")
         assert config.backend == ("onnxruntime" if name in ONNX else "openvino")
         assert config.max_batch_size == 0
@@ -239,7 +268,7 @@ def test_graphs_follow_the_rules_of_the_native_backends(repository):
 
 
 def test_an_ensembles_steps_take_and_give_the_tensors_it_maps(repository):
-    for name in (*ULTRALYTICS, *DETRS, *ONNX):
+    for name in KINDS:
         config = read_config(repository / name / "config.pbtxt")
         tensors = {io.name: (io.data_type, list(io.dims)) for io in config.input}
         for step in config.ensemble_scheduling.step:
@@ -256,7 +285,7 @@ def test_an_ensembles_steps_take_and_give_the_tensors_it_maps(repository):
 
 def test_one_preprocess_serves_all_and_postprocess_has_the_code_of_the_shipped_one(repository):
     steps = sorted(path.parent.parent.name for path in repository.glob("*/1/model.py"))
-    names = [*ULTRALYTICS, *DETRS, *ONNX]
+    names = KINDS
     assert steps == sorted(["document_preprocess", *(f"{name}_postprocess" for name in names)])
     for name in names:
         copy, shipped = repository / f"{name}_postprocess", SHIPPED / "document_postprocess"
@@ -406,7 +435,7 @@ def test_the_comparison_has_a_row_for_each_detector(zoo, pages, tmp_path):
     )
     report = json.loads((tmp_path / "out" / "compare.json").read_text())
     rows = {row["model"]: row for row in report["models"]}
-    assert set(rows) == {*ULTRALYTICS, *DETRS, *ONNX}
+    assert set(rows) == set(KINDS)
     for row in rows.values():
         assert set(row["classes"]) == {"signature"}  # no page has a stamp
         assert row["classes"]["signature"]["boxes"] == len(pages)

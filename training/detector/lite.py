@@ -1,5 +1,6 @@
 """document_lite as the training loop takes it: where it begins, its loss, its answers, its file."""
 
+import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ def is_one(file: Path) -> bool:
         return False
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception:  # another's, with code in it
+    except (pickle.UnpicklingError, RuntimeError, EOFError):  # another's, with code in it, or none
         return False
     return isinstance(content, dict) and content.get("network") == NAME
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from training.detector.data import Batch
-from training.detector.loss import background, in_float32, loss_of
+from training.detector.data import Batch, background
+from training.detector.loss import in_float32, loss_of
 from training.detector.train import Recipe, build
 
 GAINS = {"box": 7.5, "cls": 0.5, "dfl": 1.5}

@@ -19,7 +19,6 @@ from training.detector.data import Views, kind_shares, read
 from training.detector.train import (
     Recipe,
     begin,
-    fix_norm,
     learn,
     mean_share,
     rate,
@@ -28,6 +27,7 @@ from training.detector.train import (
     train,
     update_mean,
 )
+from training.detector.yolo import fix_norm
 
 SHIPPED = Path("training/detector/shipped.pt")
 TINY = Recipe(
