@@ -2,6 +2,7 @@
 
 import pickle
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,11 @@ def fix_norm(model: Lite) -> None:
     for layer in model.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.eval()
-            layer.train = lambda _=True, layer=layer: layer  # type: ignore[method-assign]
+            layer.train = partial(_unmoved, layer)  # type: ignore[method-assign]
+
+
+def _unmoved(layer: nn.Module, mode: bool = True) -> nn.Module:
+    return layer
 
 
 def found(model: Lite, outputs: Tensor, fit: Any, limits: Any) -> Found:
