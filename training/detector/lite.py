@@ -44,10 +44,9 @@ def imagenet(backbone: nn.Module) -> dict[str, Tensor]:
 
 def fix_norm(model: Lite) -> None:
     """Train with the batch statistics that `model` has."""
-    for layer in model.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            layer.eval()
-            layer.train = partial(_unmoved, layer)  # type: ignore[method-assign]
+    norms: list[Any] = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.train = partial(_unmoved, norm.eval())
 
 
 def _unmoved(layer: nn.Module, mode: bool = True) -> nn.Module:
