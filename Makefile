@@ -39,7 +39,7 @@ format: $(VENV)/test  ## let ruff rewrite the code
 	$(VENV)/bin/ruff check --fix $(CODE)
 	$(VENV)/bin/ruff format $(CODE)
 
-train-captcha: $(VENV)/test  ## make the CAPTCHA weights again from seeds (40 minutes on 2 cores)
+train-captcha: $(VENV)/test  ## make CAPTCHA start weights and a reader from seeds
 	training/captcha/weights.sh runs/captcha
 
 REAL ?=

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Makes the shipped CAPTCHA weights again from seeds and exports them if they pass:
-# training/captcha/weights.sh RUNS
+# Makes start weights for portals and a judged reader of six digits from seeds, and exports the reader
+# as the next version if it passes: training/captcha/weights.sh RUNS
+# Version 2, which is shipped, was made by an earlier recipe (its model card names the commit).
 set -euo pipefail
 runs=$1
 export PATH="$PWD/.venv/bin:$PATH"
@@ -21,5 +22,5 @@ python -m training.captcha.pretrain --out "$runs/start" \
 [ -e "$runs/start/judged.pt" ] ||
   python -m training.captcha.judge --reader "$runs/start/digits.pt" --out "$runs/start/judged.pt"
 
-python -m export.captcha "$runs/start/judged.pt" --version 3 --replace --precision 0.9998 \
+python -m export.captcha "$runs/start/judged.pt" --version 3 --precision 0.9998 \
   --validation "$runs"/data/validation* --test "$runs"/data/test_*
