@@ -21,6 +21,7 @@ from server.differences import Differences, share_interval
 from server.log import warn
 from server.metrics import family
 from server.question import Question
+from server.readiness import LISTS, malformed
 from server.replica import SERVING, State
 from server.repository import versions
 from server.settings import ServerError
@@ -425,6 +426,7 @@ def count(
 
     What both refuse is the page's fault, what the tried one alone refuses is its failure.
     """
+    served, tried = well_formed(kind, served), well_formed(kind, tried)
     refuses = isinstance(tried, Refused) and not isinstance(served, Refused)
     ours.sides[SERVED].add(isinstance(served, Failed))
     ours.sides[TRIED].add(isinstance(tried, Failed) or refuses)
@@ -432,6 +434,16 @@ def count(
         return
     ours.differences.add(kind, served[0], tried[0])
     ours.differences.took(served[1], tried[1])
+
+
+def well_formed(
+    kind: str, given: tuple[Answer, float] | Exception
+) -> tuple[Answer, float] | Exception:
+    """`given`, or that it is no answer of an ensemble of that kind."""
+    if isinstance(given, Exception) or kind not in LISTS:
+        return given
+    reason = malformed(kind, dict(given[0]))
+    return Failed(reason) if reason else given
 
 
 def now() -> str:

@@ -16,7 +16,17 @@ from tritonclient.grpc import service_pb2_grpc
 
 from countersign import Client
 from server import Settings
-from server.front import CONNECTION_S, body_max, configuration, endpoints, find_envoy, trial
+from server.front import (
+    CONNECTION_S,
+    body_max,
+    configuration,
+    endpoints,
+    find_envoy,
+    key_clusters,
+    routes,
+    trial,
+)
+from server.keys import Key
 from server.memory import IMAGE_MIB, REPLICA_MIB, most_mib
 from server.ports import with_free_ports
 from server.readiness import NotReady, call
@@ -70,6 +80,28 @@ def test_the_configuration_is_one_that_envoy_takes(settings, tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""  # nor has it a warning
+
+
+def test_a_version_on_trial_gets_its_share_before_the_served_one_and_within_a_key_s_bound():
+    path = "/v2/models/captcha_reader/generate"
+    leads = [
+        (each["route"].get("cluster") or each["route"]["cluster_header"], each["match"])
+        for each in routes(keys=True)
+        if re.fullmatch(each["match"].get("safe_regex", {}).get("regex", ""), path)
+    ]
+    assert [(cluster, "runtime_fraction" in match) for cluster, match in leads] == [
+        ("x-countersign-cluster-trial", True),
+        ("x-countersign-cluster", False),
+        ("http_trial", True),
+        ("http", False),
+    ]
+    key = Key("bank", "1", ("detect",), "", "", at_once=3)
+    bounds = {
+        each["name"]: each["circuit_breakers"]["thresholds"][0]["max_requests"]
+        for each in key_clusters([key])
+    }
+    names = ("http/bank", "grpc/bank", "http_trial/bank", "grpc_trial/bank")
+    assert bounds == dict.fromkeys(names, 3)
 
 
 def test_connections_that_end_for_their_age_cost_no_request(tmp_path, caplog):

@@ -4,8 +4,9 @@ import shutil
 
 import pytest
 
+from server import held
 from server.repository import ensembles, lay_out, newest, older, versions, with_processes
-from server.settings import ROOT, ModelError
+from server.settings import ROOT, ModelError, ServerError
 
 REPOSITORY = ROOT / "model_repository"
 
@@ -64,6 +65,36 @@ def test_versions_are_numbers_newest_first(tmp_path):
     (tmp_path / "a" / "12").write_text("a file")
     (tmp_path / "a" / "config.pbtxt").write_text("")
     assert versions(tmp_path, "a") == [10, 9]
+
+
+def test_versions_that_are_held_are_passed_over():
+    assert newest(REPOSITORY, {"captcha_heads": {2: "taken back"}})["captcha_heads"] == 1
+    served = {"captcha_heads": 2}
+    assert older(REPOSITORY, served, ["captcha_heads"], {"captcha_heads": {1: "no"}}) == {}
+    with pytest.raises(ServerError, match=r"captcha_heads: all of its versions are held: .*why"):
+        newest(REPOSITORY, {"captcha_heads": {1: "why", 2: "why"}})
+
+
+def test_what_is_held_comes_back_as_it_was_written(tmp_path):
+    file = tmp_path / "held.json"
+    assert held.read(file) == {}
+    held.write(file, held.with_one(held.with_one({}, "a", 7, "on trial"), "a", 8, "to come"))
+    assert held.read(file) == {"a": {7: "on trial", 8: "to come"}}
+    held.write(file, held.without(held.read(file), "a", 7))
+    assert held.read(file) == {"a": {8: "to come"}}
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"a": 3}', '{"a": {"new": "why"}}'])
+def test_what_is_no_list_of_held_versions_is_told_with_its_form(tmp_path, text):
+    file = tmp_path / "held.json"
+    file.write_text(text)
+    with pytest.raises(ServerError, match=r"held\.json: .*; expected {model: {version: why}}"):
+        held.read(file)
+
+
+def test_where_it_cannot_be_told_what_is_held_the_remedy_is_named(tmp_path):
+    with pytest.raises(ServerError, match=r"held\.json cannot .*; --held names another"):
+        held.write(tmp_path / "none" / "held.json", {})
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,9 @@ import pytest
 from countersign import Client, CountersignError
 from server import __main__ as server
 from server import vitals
+from server.compare import Failed, Refused
 from server.replica import State
-from server.rollout import PAGES_MIN, SERVED, TRIED, Limits, Rollout, Side
+from server.rollout import PAGES_MIN, SERVED, TRIED, Limits, Rollout, Side, count
 from server.settings import ROOT
 from tests.reliability.chaos import Victim
 
@@ -229,7 +230,7 @@ def test_what_cannot_be_done_is_told(victim, arguments, expected):
     assert re.fullmatch(expected + "\n", told)
 
 
-def test_what_is_promoted_is_served_alone_and_nothing_newer_by_a_reload(victim, load):
+def test_what_is_promoted_is_served_alone_and_is_held_no_more(victim, load):
     start(victim, GOOD, "--share", "30%")
     until(lambda: status(victim)["under_way"]["compared"]["pages"] > 1)
     code, told = command(victim, "rollout", "status")
@@ -245,9 +246,6 @@ def test_what_is_promoted_is_served_alone_and_nothing_newer_by_a_reload(victim, 
     assert ended == {'outcome="promoted"': 1, 'outcome="back"': 0, 'outcome="taken_back"': 3}
     assert set(status(victim)["held"][MODEL]) == {str(FAILS), str(WRONG), str(FALSE)}
     until(lambda: len(tritons(victim)) == 1)
-    code, told = command(victim, "reload")
-    assert code == 0
-    assert f"{MODEL} {GOOD}," in told
     assert load.told == []
 
 
@@ -312,6 +310,29 @@ def test_one_that_is_slow_on_some_pages_alone_is_not_certain_to_be(ours):
         ours.differences.took(0.1, 1.0 if page % 5 == 0 else 0.1)
     assert math.exp(ours.differences.slower.mean) == pytest.approx(10**0.2)
     assert ours.fault() == ""
+
+
+PAGE = {"boxes": [0, 0, 9, 9], "scores": [0.9], "labels": ["stamp"]}, 0.1
+
+
+@pytest.mark.parametrize(
+    ("served", "tried", "failed", "pages"),
+    [
+        (PAGE, PAGE, (0, 0), 1),
+        (PAGE, Failed("timed out"), (0, 1), 0),
+        (Failed("timed out"), PAGE, (1, 0), 0),
+        (PAGE, Refused("image: cut short"), (0, 1), 0),
+        (Refused("image: cut short"), PAGE, (0, 0), 0),
+        (Refused("image: cut short"), Refused("image: cut short"), (0, 0), 0),
+        (PAGE, (PAGE[0] | {"labels": []}, 0.1), (0, 1), 0),
+    ],
+    ids=["both", "tried fails", "served fails", "refuses", "finds", "both refuse", "malformed"],
+)
+def test_a_compared_page_is_counted_for_what_came_of_it(ours, served, tried, failed, pages):
+    count(ours, "detector", served, tried)
+    assert (ours.sides[SERVED].asked, ours.sides[TRIED].asked) == (1, 1)
+    assert (ours.sides[SERVED].failed, ours.sides[TRIED].failed) == failed
+    assert ours.differences.pages == pages
 
 
 @pytest.mark.parametrize(
