@@ -13,6 +13,10 @@ from server.readiness import OVERLAP_MIN, overlap
 from server.repository import DETECTOR, READER
 
 SURE = 3.29
+WARM_UP = 20  # pages whose times do not count: a replica that has just started is slower
+BATCH = 10  # pages of which the times make one number: those of neighbours are alike
+BATCHES_MIN = 10
+SURE_OF_TIMES = 4.78  # the same by Student's t, for so few numbers
 Answer = Mapping[str, list]
 Interval = tuple[float, float]
 
@@ -33,12 +37,12 @@ class Mean:
     def mean(self) -> float:
         return self.total / self.count if self.count else 0.0
 
-    def interval(self) -> Interval:
+    def interval(self, sure: float = SURE) -> Interval:
         """Infinite for fewer than two numbers."""
         if self.count < 2:
             return -math.inf, math.inf
         variance = max(0.0, self.squares - self.total**2 / self.count) / (self.count - 1)
-        half = SURE * math.sqrt(variance / self.count)
+        half = sure * math.sqrt(variance / self.count)
         return self.mean - half, self.mean + half
 
 
@@ -62,7 +66,9 @@ class Differences:
     gained: Counter[str] = field(default_factory=Counter)
     lost: Counter[str] = field(default_factory=Counter)
     shift: Mean = field(default_factory=Mean)  # of the scores of boxes that both found
-    slower: Mean = field(default_factory=Mean)  # logarithm of the times' ratio
+    slower: Mean = field(default_factory=Mean)  # logarithm of the times' ratio, of each batch
+    _timed: int = 0
+    _batch: Mean = field(default_factory=Mean)
 
     def add(self, kind: str, before: Answer, after: Answer) -> None:
         """Two answers of an ensemble of that kind to one page."""
@@ -82,7 +88,13 @@ class Differences:
 
     def took(self, before_s: float, after_s: float) -> None:
         """How long both took for a page."""
-        self.slower.add(math.log(after_s / before_s))
+        self._timed += 1
+        if self._timed <= WARM_UP:
+            return
+        self._batch.add(math.log(after_s / before_s))
+        if self._batch.count == BATCH:
+            self.slower.add(self._batch.mean)
+            self._batch = Mean()
 
 
 def verdict(kind: str, answer: Answer) -> object:

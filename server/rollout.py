@@ -17,7 +17,7 @@ from typing import Any
 
 from server import door, front, held
 from server.compare import Answer, Failed, Refused, ask
-from server.differences import Differences, share_interval
+from server.differences import BATCH, BATCHES_MIN, SURE_OF_TIMES, Differences, share_interval
 from server.log import warn
 from server.metrics import family
 from server.question import Question
@@ -30,7 +30,7 @@ from server.supervisor import Supervisor, Trial
 LOOK_S = 0.2
 PATIENCE_S = 1.0  # for another command
 FAILED_MIN = 3  # answers, before any count
-PAGES_MIN = 30  # that were compared, before time and verdicts count
+PAGES_MIN = 30  # that were compared, before verdicts count
 REMEMBERED = 2000  # latest times of answers
 FAILURES = ("error", "unavailable", "timeout")  # outcomes of server/traffic.py
 OUTCOMES = ("promoted", "back", "taken_back")
@@ -53,7 +53,7 @@ class Limits:
     """Beyond which a version is taken back. Raises ServerError with the option for none."""
 
     errors: float = 1  # per cent of its answers that fail, above those of the served one
-    slower: float = 1.5  # times as long for a page
+    slower: float = 2  # times as long for a page
     differ: float = 20  # per cent of the pages with another verdict
 
     def __post_init__(self) -> None:
@@ -128,12 +128,12 @@ class Rollout:
 
     def times(self) -> str:
         slower = self.differences.slower
-        least = slower.interval()[0]
-        if slower.count < PAGES_MIN or least <= math.log(self.limits.slower):
+        least = slower.interval(SURE_OF_TIMES)[0]
+        if slower.count < BATCHES_MIN or least <= math.log(self.limits.slower):
             return ""
         return (
             f"a page takes {math.exp(slower.mean):.2f} times as long, at least "
-            f"{math.exp(least):.2f}, of {slower.count}; limit {self.limits.slower:g}"
+            f"{math.exp(least):.2f}, of {slower.count * BATCH}; limit {self.limits.slower:g}"
         )
 
     def verdicts(self) -> str:
@@ -145,7 +145,7 @@ class Rollout:
 
     def figures(self) -> dict[str, Any]:
         """What `status` shows."""
-        found = self.differences
+        found, slower = self.differences, self.differences.slower
         return {
             "model": self.model,
             "version": self.version,
@@ -168,8 +168,8 @@ class Rollout:
                 },
                 "score_shift": round(found.shift.mean, 4),
                 "score_shift_interval": rounded(found.shift.interval()),
-                "times_as_long": round(math.exp(found.slower.mean), 3),
-                "times_as_long_interval": rounded(tuple(map(exp, found.slower.interval()))),
+                "times_as_long": round(math.exp(slower.mean), 3) if slower.count else None,
+                "times_as_long_interval": rounded(tuple(map(exp, slower.interval(SURE_OF_TIMES)))),
             },
         }
 
@@ -412,7 +412,9 @@ def flat(figures: Mapping[str, Any]) -> dict[str, float]:
     """Those that are metrics, by name."""
     compared = figures["compared"]
     sides = {f"{side}_{name}": figures[side][name] for side in SIDES for name in COUNTED}
-    found = {name: compared[name] for name in ("pages", "other_verdict", "times_as_long")}
+    found = {name: compared[name] for name in ("pages", "other_verdict")}
+    if compared["times_as_long"] is not None:
+        found["times_as_long"] = compared["times_as_long"]
     return {"share": figures["share"], **sides, **found}
 
 

@@ -103,9 +103,9 @@ def compared(ours: Mapping[str, Any]) -> Iterator[str]:
     for name, boxes in found["boxes"].items():
         yield f"  {name}: {boxes['both']} in both, {boxes['gained']} gained, {boxes['lost']} lost"
     yield f"  scores {found['score_shift']:+.3f}" + between(found["score_shift_interval"], 1, "")
-    yield f"  a page takes {found['times_as_long']:.2f} times as long" + between(
-        found["times_as_long_interval"], 1, ""
-    )
+    if found["times_as_long"] is not None:
+        interval = between(found["times_as_long_interval"], 1, "")
+        yield f"  a page takes {found['times_as_long']:.2f} times as long{interval}"
 
 
 def between(interval: Sequence[float] | None, times: float, unit: str) -> str:

@@ -27,7 +27,7 @@ from server import __main__ as server
 from server import vitals
 from server.compare import Failed, Refused
 from server.replica import State
-from server.rollout import PAGES_MIN, SERVED, TRIED, Limits, Rollout, Side, count
+from server.rollout import SERVED, TRIED, Limits, Rollout, Side, count
 from server.settings import ROOT
 from tests.reliability.chaos import Victim
 
@@ -294,9 +294,9 @@ def ours() -> Rollout:
 @pytest.mark.parametrize(
     ("ratio", "pages", "fault"),
     [
-        (3, PAGES_MIN, "a page takes 3.00 times as long, at least 3.00, of 30; limit 1.5"),
-        (3, PAGES_MIN - 1, ""),
-        (1.4, 500, ""),
+        (3, 120, "a page takes 3.00 times as long, at least 3.00, of 100; limit 2"),
+        (3, 119, ""),
+        (1.9, 500, ""),
     ],
 )
 def test_a_slow_version_is_found_out_once_it_was_asked_enough(ours, ratio, pages, fault):
@@ -305,11 +305,12 @@ def test_a_slow_version_is_found_out_once_it_was_asked_enough(ours, ratio, pages
     assert ours.fault() == fault
 
 
-def test_one_that_is_slow_on_some_pages_alone_is_not_certain_to_be(ours):
-    for page in range(PAGES_MIN):
-        ours.differences.took(0.1, 1.0 if page % 5 == 0 else 0.1)
-    assert math.exp(ours.differences.slower.mean) == pytest.approx(10**0.2)
-    assert ours.fault() == ""
+def test_one_that_is_slow_now_and_then_is_not_certain_to_be(ours):
+    """Its times vary as those of a busy machine do: alike for a while, then otherwise."""
+    for page in range(300):
+        ours.differences.took(0.1, 1.0 if page // 30 % 2 else 0.1)
+        assert ours.fault() == ""
+    assert math.exp(ours.differences.slower.mean) > ours.limits.slower
 
 
 PAGE = {"boxes": [0, 0, 9, 9], "scores": [0.9], "labels": ["stamp"]}, 0.1
