@@ -47,5 +47,5 @@ COPY --from=build /countersign /countersign
 USER 1000:1000
 EXPOSE 8080
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=30s --timeout=30s --start-period=2m CMD python -m server ready
+HEALTHCHECK --interval=30s --timeout=30s --start-period=2m CMD python -m gateway ready
 ENTRYPOINT ["python", "-m", "server"]

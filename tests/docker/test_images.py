@@ -22,7 +22,6 @@ PYPI, NGC, GATEWAY, ONE = (
 )
 PIP = r"pip(?: --python \S+)?"
 both = pytest.mark.parametrize("dockerfile", [PYPI, NGC], ids=lambda path: path.stem)
-servers = pytest.mark.parametrize("dockerfile", [PYPI, NGC, ONE], ids=lambda path: path.stem)
 every = pytest.mark.parametrize("dockerfile", [PYPI, NGC, GATEWAY, ONE], ids=lambda path: path.stem)
 
 
@@ -109,7 +108,7 @@ def test_an_image_does_not_run_as_root(dockerfile):
     assert int(group) > 0
 
 
-@servers
+@both
 def test_an_image_checks_its_health_by_an_inference(dockerfile):
     command = last(dockerfile, "HEALTHCHECK").partition("CMD ")[2]
     assert command.split()[:4] == ["python", "-m", "server", "ready"]
@@ -138,6 +137,8 @@ def test_the_image_of_both_starts_both_and_asks_nobody_for_a_key():
     check_who_may_ask(settings)  # raises if nobody could
     assert not gateway.settings.parse([], environment).log
     assert int(last(ONE, "EXPOSE")) == settings.gateway_port
+    command = last(ONE, "HEALTHCHECK").partition("CMD ")[2]
+    assert command.split() == ["python", "-m", "gateway", "ready"]  # through all of it
 
 
 def test_the_gateways_image_starts_it_and_asks_whether_it_is_ready():
