@@ -29,6 +29,7 @@ from gateway.problems import (
 from gateway.routes import detect, documents, forms, health, models, predict
 from gateway.routes import log as log_routes
 from gateway.settings import Settings
+from gateway.traces import Traces
 from gateway.triton import Tritons
 from gateway.watch import Watch
 
@@ -61,6 +62,7 @@ def create_app(settings: Settings, log: PredictionLog | None = None) -> FastAPI:
             await asyncio.gather(warming, return_exceptions=True)  # documents tell what is amiss
             app.state.pdfs.close()
             await app.state.tritons.close()
+            await asyncio.to_thread(traces.close)
             if log:
                 await asyncio.to_thread(log.close, LOG_EXIT_S)
 
@@ -78,7 +80,14 @@ def create_app(settings: Settings, log: PredictionLog | None = None) -> FastAPI:
     app.state.log = log
     if log:
         app.state.metrics.registry.register(log)
-    app.add_middleware(Watch, metrics=app.state.metrics, most=settings.max_held_bytes)
+    traces = Traces(settings.traces)
+    app.add_middleware(
+        Watch,
+        metrics=app.state.metrics,
+        most=settings.max_held_bytes,
+        traces=traces,
+        tells=settings.log_requests,
+    )
     predict.mount(app, settings)
     for router in ROUTERS:
         app.include_router(router)

@@ -30,7 +30,15 @@ PLATFORM = {  # how platforms that run one container call some of them
     "predict_route": "AIP_PREDICT_ROUTE",
     "health_route": "AIP_HEALTH_ROUTE",
 }
-SHARED = ("max_image_bytes", "max_image_pixels", "allow_anyone", "exit_timeout_s", "keys")
+SHARED = (
+    "log_requests",
+    "traces",
+    "max_image_bytes",
+    "max_image_pixels",
+    "allow_anyone",
+    "exit_timeout_s",
+    "keys",
+)
 ROUTE = r"^(/[A-Za-z0-9_.~:-]+)+$"
 SECRET = ("log_url",)  # whose value is never shown
 LOOPBACK = "localhost"
@@ -141,6 +149,13 @@ class Settings(BaseModel):
     )
     random_share: float = option(
         RANDOM_SHARE, "of all pages that go into the review queue at random", ge=0, le=1
+    )
+    log_requests: bool = option(False, "write a line of JSON to stdout for each request")
+    traces: str = option(
+        "",
+        "URL of an OpenTelemetry collector that gets a span of each request, by OTLP over HTTP: "
+        "http://HOST:4318/v1/traces",
+        pattern=r"^(https?://[^/?#@\s]+/\S*)?$",
     )
     timeout_s: float = option(30, "seconds that a page may take", gt=0, le=3600)
     document_timeout_s: float = option(

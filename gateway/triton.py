@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from countersign.address import Address, Tls, address
 from countersign.client import connect_async
@@ -21,6 +22,7 @@ from countersign.messages import (
     to_models,
     to_versions,
 )
+from gateway.traces import REQUEST_ID
 
 MODELS_S = 30  # that what the servers have is remembered
 KEY_S = 5  # that a key is remembered, as long as the front does
@@ -85,9 +87,12 @@ class Tritons:
     ) -> Any:
         """The reply of the server with the fewest pages under way; if that takes none, of the next.
 
-        Raises CountersignError, and does not wait to try again.
+        It is asked with the id of the request that the gateway answers. Raises CountersignError,
+        and does not wait to try again.
         """
-        reply = await self._send(Infer(model, image, parameters), headers_of(key), timeout_s)
+        request_id = REQUEST_ID.get(None) or uuid4().hex
+        asked = Infer(model, image, parameters, request_id)
+        reply = await self._send(asked, headers_of(key), timeout_s)
         self.answered_at = time.monotonic()
         return reply
 

@@ -14,7 +14,7 @@ from typing import Any
 from server.cores import Plan
 from server.keys import Key
 from server.repository import OTHER
-from server.settings import ServerError, Settings
+from server.settings import TRACES, ServerError, Settings
 
 LUA = Path(__file__).parent / "lua"
 MAY = {"detector": "detect", "reader": "read", OTHER: "detect"}  # what asking a kind takes
@@ -34,6 +34,7 @@ STALLED_S = 5  # after which an upload that stands still is dropped once the hea
 RETRY_MS = 200  # after which a client may come again, where lua/look.lua says nothing
 SOCKETS = {"http": "http.sock", "grpc": "grpc.sock:1"}  # tritonserver's, in a replica's folder
 HANGS_S = 10  # after which Envoy's own watchdog ends it
+COLLECTOR = "traces"
 STILL_S = 2  # how often the log says that a request is still under way
 KEY_CLUSTER = "x-countersign-cluster"  # lua/look.lua's word for where a key's requests go
 REPLICA = "x-countersign-replica"  # tells lua/look.lua who answered or ended; it takes it away
@@ -105,7 +106,7 @@ def configuration(settings: Settings, ensembles: Mapping[str, str]) -> Config:
     return {
         "node": {"id": "front", "cluster": "countersign"},
         **watched,
-        "layered_runtime": {"layers": [trial_layer()]},
+        "layered_runtime": {"layers": [trial_layer(), *flushes(settings.traces)]},
         "admin": {"address": pipe("admin.sock")},
         "static_resources": {
             "listeners": [
@@ -122,6 +123,7 @@ def configuration(settings: Settings, ensembles: Mapping[str, str]) -> Config:
                 cluster("control", at("control.sock")),
                 few_at_a_time("compare", at("compare.sock")),
                 cluster("keys", at("keys.sock")),
+                *collector(settings.traces),
             ],
         },
         "overload_manager": overload_manager(),
@@ -277,6 +279,50 @@ def access_log() -> Config:
     return {"name": "envoy.access_loggers.stdout", "typed_config": typed(kind, log_format=form)}
 
 
+def tracing(url: str) -> Config:
+    """Has spans of all requests sent to the collector at `url`, under the client's; {} for ""."""
+    if not url:
+        return {}
+    http = {"http_uri": {"uri": url, "cluster": COLLECTOR, "timeout": "2s"}}
+    kind = "config.trace.v3.OpenTelemetryConfig"
+    return {
+        "tracing": {
+            "provider": {
+                "name": "envoy.tracers.opentelemetry",
+                "typed_config": typed(kind, http_service=http, service_name="countersign-front"),
+            },
+            "custom_tags": [
+                {
+                    "tag": "countersign.request_id",
+                    "request_header": {"name": "x-request-id", "default_value": ""},
+                }
+            ],
+        }
+    }
+
+
+def flushes(url: str) -> list[Config]:
+    """Spans are sent after 2 s; Envoy's own time is 5."""
+    layer = {"tracing": {"opentelemetry": {"flush_interval_ms": 2000}}}
+    return [{"name": "traces", "static_layer": layer}] if url else []
+
+
+def collector(url: str) -> list[Config]:
+    """The cluster of the collector at `url`; none for ""."""
+    if not (found := TRACES.fullmatch(url)):
+        return []
+    address = {"address": found["host"], "port_value": int(found["port"])}
+    endpoint = {"endpoint": {"address": {"socket_address": address}}}
+    where = {
+        "type": "STRICT_DNS",
+        "load_assignment": {
+            "cluster_name": COLLECTOR,
+            "endpoints": [{"lb_endpoints": [endpoint]}],
+        },
+    }
+    return [cluster(COLLECTOR, where)]
+
+
 def router() -> Config:
     return {
         "name": "envoy.filters.http.router",
@@ -366,6 +412,7 @@ def front_manager(settings: Settings, ensembles: Mapping[str, str]) -> Config:
         ],
         body_max(settings),
     ) | {
+        **tracing(settings.traces),
         "access_log": [access_log()],
         "access_log_options": {"access_log_flush_interval": f"{STILL_S}s"},
     }

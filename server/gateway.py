@@ -86,6 +86,8 @@ class Gateway:
         options += ["--max-image-pixels", str(settings.max_image_pixels)]
         options += ["--at-once", str(Plan(settings.threads).in_flight)]
         options += ["--keys", str(settings.keys.resolve())] if settings.keys else []
+        options += ["--traces", settings.traces] if settings.traces else []
+        options += ["--log-requests"] if settings.log_requests else []
         options += ["--allow-anyone"] if settings.allow_anyone else []
         return [sys.executable, "-m", "gateway", *options]
 
@@ -96,6 +98,8 @@ class Gateway:
             if line.startswith(READY):
                 self._ready.set()
                 continue
-            self._last_words = [line.strip()]
-            with suppress(OSError, ValueError):  # stderr was closed
-                print(line, end="", file=sys.stderr, flush=True)
+            requests = line.startswith("{")  # the log of them
+            if not requests:
+                self._last_words = [line.strip()]
+            with suppress(OSError, ValueError):  # it was closed
+                print(line, end="", file=sys.stdout if requests else sys.stderr, flush=True)

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import socket
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
@@ -15,6 +16,7 @@ SAMPLES = Path(__file__).resolve().parent / "samples"
 PORTS = ("http_port", "grpc_port", "metrics_port")
 GATEWAY_PORT = "gateway_port"
 PLATFORM = {"gateway_port": "AIP_HTTP_PORT"}  # how platforms that run one container call it
+TRACES = re.compile(r"http://(?P<host>[\w.-]+):(?P<port>\d{1,5})/[\w./-]*", re.ASCII)
 SWITCH = {"1": True, "true": True, "yes": True, "on": True} | {
     "": False, "0": False, "false": False, "no": False, "off": False
 }  # fmt: skip
@@ -139,6 +141,11 @@ class Settings:
         choices=("", "f32", "bf16", "f16"),
     )
     log_requests: bool = option(False, "write a line of JSON to stdout for each request")
+    traces: str = option(
+        "",
+        "URL of an OpenTelemetry collector that gets spans of each request from gateway, front and "
+        "tritonserver, by OTLP over HTTP: http://HOST:4318/v1/traces",
+    )
     verbose: bool = option(False, "show all that tritonserver logs, not only warnings and errors")
 
     def __post_init__(self) -> None:
@@ -154,6 +161,8 @@ class Settings:
                     f"{flag(name)}: {port}, which is {flag(taken[port])} too; 0 takes any free port"
                 )
             taken[port] = name
+        if self.traces and not TRACES.fullmatch(self.traces):
+            raise ServerError(f"--traces: {self.traces!r}, expected http://HOST:PORT/PATH")
         try:
             socket.getaddrinfo(self.host, None, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:

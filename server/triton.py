@@ -21,6 +21,7 @@ from server.wheel import Installed, Wheel, find_tritonserver
 
 FILES_MIN = 1024  # file descriptors: Triton alone has some hundred, and one for each connection
 SECRETS = ("COUNTERSIGN_KEY", "AWS_", "AZURE_", "GOOGLE_")  # how names begin that steps do not need
+NEVER = 2**31 - 1  # of so many requests without a trace one gets spans
 STEPS_EXIT_S = 10  # how long steps may take to end once no request is in flight
 
 
@@ -201,7 +202,21 @@ def command_line(settings: Settings, backends: Path, prefix: str, private: bool)
         options[f"{endpoint}-address"] = f"unix:{endpoint}.sock" if private else settings.host
         options[f"{endpoint}-port"] = 1 if private else getattr(settings, f"{endpoint}_port")
     named = [f"--{name}={value}" for name, value in options.items()]
-    return ["--disable-auto-complete-config", *named]
+    return ["--disable-auto-complete-config", *named, *tracing(settings.traces)]
+
+
+def tracing(url: str) -> list[str]:
+    """The arguments that have spans sent to `url`, of requests in a trace; none for ""."""
+    if not url:
+        return []
+    told = {
+        "mode": "opentelemetry",
+        "level": "TIMESTAMPS",
+        "rate": NEVER,
+        "opentelemetry,url": url,
+        "opentelemetry,resource": "service.name=countersign-triton",
+    }
+    return [f"--trace-config={name}={value}" for name, value in told.items()]
 
 
 def environment(found: Wheel | Installed, settings: Settings) -> dict[str, str]:

@@ -19,10 +19,11 @@ ALL = {
     "inprocess": {"inprocess", "numpy", "google", "tritonclient"},  # google.protobuf
     # tritonclient runs on grpc, google.protobuf and aiohttp, and lets their errors through
     "client": {"countersign", "tritonclient", "grpc", "google", "aiohttp", "numpy"}
-    | {"PIL", "pypdfium2"},
+    | {"PIL", "pypdfium2"}
+    | {"opentelemetry"},  # where the program that uses it has it
     "gateway": {"gateway", "countersign", "numpy", "cv2", "pydantic", "yaml", "orjson"}
     | {"fastapi", "starlette", "uvicorn", "python_multipart", "prometheus_client"}
-    | {"anyio", "sqlalchemy", "alembic"},
+    | {"anyio", "sqlalchemy", "alembic", "opentelemetry"},
     "archive": {"archive", "inprocess", "countersign", "gateway", "ray", "pyarrow", "numpy"}
     | {"google"},
 }

@@ -1,6 +1,7 @@
 """What is sent and what comes back, the same over both protocols."""
 
 import operator
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -53,8 +54,18 @@ Request = Infer | Statistics | Config
 
 
 def id_headers(request: Request) -> Mapping[str, str]:
-    """The header that tells a request's id, if it has one."""
-    return {"x-request-id": request.id} if isinstance(request, Infer) else NO_HEADERS
+    """The headers that tell a request's id, if it has one, and the caller's trace, if there is one.
+
+    A trace is OpenTelemetry's current span, in a program that has imported that.
+    """
+    if not isinstance(request, Infer):
+        return NO_HEADERS
+    headers = {"x-request-id": request.id}
+    if "opentelemetry.trace" in sys.modules:
+        from opentelemetry import propagate
+
+        propagate.inject(headers)
+    return headers
 
 
 class Reply(Protocol):
