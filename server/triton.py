@@ -214,6 +214,7 @@ def tracing(url: str) -> list[str]:
         "level": "TIMESTAMPS",
         "rate": NEVER,
         "opentelemetry,url": url,
+        "opentelemetry,bsp_schedule_delay": 2000,  # ms
         "opentelemetry,resource": "service.name=countersign-triton",
     }
     return [f"--trace-config={name}={value}" for name, value in told.items()]
