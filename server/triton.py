@@ -53,6 +53,7 @@ class Triton:
     place: Path | None = None
     release: Release | None = None
     _process: subprocess.Popen[str] | None = field(default=None, init=False)
+    _was_ready: bool = field(default=False, init=False)
 
     def __enter__(self) -> "Triton":
         self.start()
@@ -112,6 +113,7 @@ class Triton:
             stack.callback(self._log.join)
             stack.callback(self._end)
             self._wait_until_ready()
+            self._was_ready = True
             for segment in SHM.glob(f"{self.folder.name}_*"):
                 segment.chmod(0o600)  # pages travel in it, and it was made for all to read
             self._stop = stack.pop_all()
@@ -171,7 +173,9 @@ class Triton:
     def _end(self) -> None:
         assert self._process
         assert self.release
-        if finalizes(self.release.folder):
+        if not self._was_ready:  # nobody has asked it anything
+            process.kill(self._process)
+        elif finalizes(self.release.folder):
             process.end(self._process, 2 * STEPS_EXIT_S)
         else:
             process.end(self._process, 2 * STEPS_EXIT_S, lambda: self._log.idle)
