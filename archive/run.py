@@ -137,6 +137,8 @@ def one_round(
     """
     share = 1 / SHARES if settings.server is not None else 1.0
     size = workers or max(1, int(ray.cluster_resources().get("CPU", 1) / share))
+    parts = list(blocks(files, size, alone))
+    size = min(size, len(parts))
     context = ray.data.DataContext.get_current()
     context.max_errored_blocks = -1
     context.enable_progress_bars = False
@@ -144,7 +146,7 @@ def one_round(
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what is lost comes again
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the last two are to get another way in
-        answers = ray.data.from_arrow(list(blocks(files, size, alone))).map_batches(
+        answers = ray.data.from_arrow(parts).map_batches(
             Worker,
             fn_constructor_args=[settings, model],
             batch_size=None,
