@@ -97,6 +97,7 @@ VERSIONS: dict[str, tuple[str, Damage, str]] = {  # what is done to a model's ne
     "version_empty": (GRAPH, emptied, r"unable to find '.*/2/model\.xml'"),
 }
 CONFIGS: dict[str, tuple[str, Damage, str]] = {  # what is done to a model's config.pbtxt
+    "empty": (STEP, lambda path: path.write_text(""), r"inputs \[\], expected logits"),
     "cut": (STEP, lambda path: path.write_text(path.read_text()[:-9]), r"text proto .*: \d+:\d+: "),
     "binary": (STEP, lambda path: path.write_bytes(bytes(256)), r"text proto .*: 1:1: Invalid"),
     "misspelt": (STEP, replaced("input {", "imput {"), 'no field named "imput"'),

@@ -31,7 +31,10 @@ def parameter(config: dict, name: str) -> str:
 
 def alphabet_of(config: dict) -> str:
     """The signs of the reader. ValueError unless there are as many as the logits have."""
-    alphabet, signs = parameter(config, "alphabet"), int(config["input"][0]["dims"][-1])
+    inputs = {each["name"]: each["dims"] for each in config["input"]}
+    if "logits" not in inputs:
+        raise ValueError(f"inputs {sorted(inputs)}, expected logits")
+    alphabet, signs = parameter(config, "alphabet"), int(inputs["logits"][-1])
     if len(alphabet) != signs:
         raise ValueError(f"parameter alphabet: {alphabet!r}, limit {signs} signs as logits has")
     return alphabet
