@@ -211,13 +211,12 @@ def worst_gap(
     return {name: float(np.max([g[name] for g in gaps])) for name in gaps[0]}
 
 
-def quantised(detector: Detector, model: ov.Model, pages: Sequence[Labelled]) -> ov.Model:
-    """The graph in INT8, calibrated on the pages."""
-    data = nncf.Dataset([fitted(read_page(page.path), detector.fit)[0] for page in pages])
+def quantised(detector: Detector, model: ov.Model, inputs: Sequence) -> ov.Model:
+    """The graph in INT8, calibrated on inputs: pixels, or each input's array by its name."""
     ignored = nncf.IgnoredScope(patterns=list(detector.floats), types=["Sigmoid"], validate=False)
     return nncf.quantize(
-        model, data, preset=nncf.QuantizationPreset.MIXED, ignored_scope=ignored,
-        subset_size=len(pages),
+        model, nncf.Dataset(inputs), preset=nncf.QuantizationPreset.MIXED, ignored_scope=ignored,
+        subset_size=len(inputs),
     )  # fmt: skip
 
 
@@ -386,7 +385,8 @@ def export(
         losses = {}
         if calibration:
             full = measured(ir_predict(detector, model, F32), detector, kinds, "f32")
-            ov.save_model(quantised(detector, model, calibration), file)
+            inputs = [fitted(read_page(page.path), detector.fit)[0] for page in calibration]
+            ov.save_model(quantised(detector, model, inputs), file)
             quick = measured(ir_predict(detector, file, F32), detector, kinds, "INT8")
             losses = {"int8": check_int8(quick, full, detector.classes)}
         served = onnx_predict(detector, file) if is_onnx else ir_predict(detector, file, {})

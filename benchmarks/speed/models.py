@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-import nncf
 import numpy as np
 import openvino as ov
 import torch
@@ -34,7 +33,7 @@ from benchmarks.machine import command, machine
 from benchmarks.speed.limit import timed
 from benchmarks.speed.records import Latency
 from export.checkpoints import load
-from export.detector import ignored, to_graph
+from export.detector import quantised, to_graph
 from export.graphs import F32
 
 matplotlib.use("Agg")
@@ -93,14 +92,7 @@ def make(name: str, folder: Path) -> None:
         ov.save_model(graph, float_file)
         rng = np.random.default_rng(0)
         images = [inputs(graph, rng) for _ in range(CALIBRATION)]
-        int8 = nncf.quantize(
-            graph,
-            nncf.Dataset(images),
-            preset=nncf.QuantizationPreset.MIXED,
-            ignored_scope=ignored(detector),
-            subset_size=CALIBRATION,
-        )
-        ov.save_model(int8, int8_file)
+        ov.save_model(quantised(detector, graph, images), int8_file)
 
 
 def inputs(graph: ov.Model, rng: np.random.Generator) -> dict[str, np.ndarray]:

@@ -141,7 +141,8 @@ def test_other_classes_do_not_become_document_detector(tmp_path, pages, reposito
 
 
 def test_int8_keeps_the_contract(loaded, pages, tmp_path):
-    graph = detector.quantised(loaded, detector.to_graph(loaded, tmp_path / "x.onnx"), pages)
+    inputs = [detector.fitted(detector.read_page(page.path), loaded.fit)[0] for page in pages]
+    graph = detector.quantised(loaded, detector.to_graph(loaded, tmp_path / "x.onnx"), inputs)
     ov.save_model(graph, tmp_path / "model.xml")
     saved = ov.Core().read_model(tmp_path / "model.xml")
     check_contract(saved, REPOSITORY / "document_yolo" / "config.pbtxt")
