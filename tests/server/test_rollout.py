@@ -38,7 +38,7 @@ GOOD, FAILS, WRONG, FALSE = 2, 3, 4, 5  # versions
 LINES = {  # before a step's own; but for the last, the server's samples are answered well
     GOOD: "",
     FAILS: "if requests[0].request_id() != 'countersign-sample': raise ValueError('broken')",
-    WRONG: "return [respond(request, 2) for request in requests]",  # is never certain
+    WRONG: "self.threshold = np.float32(2)",  # is never certain
     FALSE: "raise ValueError('broken')",
 }
 
@@ -161,7 +161,7 @@ def test_one_that_fails_is_taken_back_and_the_served_one_answers_in_its_place(vi
 
 
 def test_one_that_reads_nothing_for_certain_is_taken_back(victim, load):
-    start(victim, WRONG, "--share", "20%")
+    assert start(victim, WRONG, "--share", "20%")[0] == 0
     with urllib.request.urlopen(f"http://{victim.metrics_url}/metrics") as reply:
         assert "\ncountersign_rollout_share 20\n" in reply.read().decode()
     last = taken_back(victim, WRONG)
@@ -231,7 +231,7 @@ def test_what_cannot_be_done_is_told(victim, arguments, expected):
 
 
 def test_what_is_promoted_is_served_alone_and_is_held_no_more(victim, load):
-    start(victim, GOOD, "--share", "30%")
+    assert start(victim, GOOD, "--share", "30%")[0] == 0
     until(lambda: status(victim)["under_way"]["compared"]["pages"] > 1)
     code, told = command(victim, "rollout", "status")
     assert code == 0
