@@ -27,8 +27,10 @@ from benchmarks.captcha_portals.portals import FINAL, LOOK, MakerError, Portal, 
 from benchmarks.machine import command, machine
 from countersign import Client, Reading
 from export.thresholds import precision_interval
+from inprocess import Reader
 from inprocess.repository import REPOSITORY
 from server import Server, Settings
+from server.settings import SAMPLES
 from training.captcha.images import named_labels
 
 START = Path("training/captcha/start.pt")
@@ -94,9 +96,27 @@ def figures(read: Callable[[bytes], Reading], folder: Path, count: int) -> Row:
     }
 
 
-def served(repository: Path, test: Path, count: int) -> Row:
-    """`figures` through a server of the repository."""
-    settings = Settings(repository=repository, http_port=0, grpc_port=0, metrics_port=0)
+def sample(images: Path, repository: Path, into: Path) -> Path:
+    """A folder of samples: the first of the images that the repository's reader reads right.
+
+    With the shipped samples, which show another portal, the server would go back to the version
+    before. RuntimeError if the reader reads none right.
+    """
+    reader = Reader(repository)
+    for name, label in named_labels(images).items():
+        if reader.read((images / name).read_bytes())["text"][0] == label:
+            into.mkdir()
+            shutil.copy(images / name, into)
+            (into / "captchas.json").write_text(json.dumps({name: label}))
+            return into
+    raise RuntimeError("not one of the images that it was trained on is read right")
+
+
+def served(repository: Path, samples: Path, test: Path, count: int) -> Row:
+    """`figures` through a server of the repository that has these samples."""
+    settings = Settings(
+        repository=repository, samples=samples, http_port=0, grpc_port=0, metrics_port=0
+    )
     with Server(settings) as server, Client(server.grpc_url) as client:
         return figures(client.read, test, count)
 
@@ -109,12 +129,14 @@ def measured(
     test = draw(portal, folder / f"{portal.name}_test", tested, TEST_SEED)
     row = {"portal": portal.name, "images": images, "seed": seed}
     if not images:
-        return row | served(REPOSITORY, test, tested)
+        return row | served(REPOSITORY, SAMPLES, test, tested)
     pool = draw(portal, folder / portal.name, max(DRAWN, images), seed=0)
     with TemporaryDirectory() as work:
         few = chosen(pool, images, seed, Path(work) / "images")
         took = trained(few, test, seed, Path(work), train)
-        return row | served(Path(work) / "repository", test, tested) | took
+        repository = Path(work) / "repository"
+        samples = sample(few, repository, Path(work) / "samples")
+        return row | served(repository, samples, test, tested) | took
 
 
 def wrong_share(rows: Sequence[Row]) -> dict[str, float | list[float] | int]:
