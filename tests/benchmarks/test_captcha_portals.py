@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 import sys
 
 import numpy as np
@@ -7,9 +8,19 @@ import pytest
 from PIL import Image
 
 from benchmarks.captcha_portals import portals as makers
-from benchmarks.captcha_portals.__main__ import chosen, figures, mean, means, table, wrong_share
+from benchmarks.captcha_portals.__main__ import (
+    chosen,
+    figures,
+    mean,
+    means,
+    sample,
+    table,
+    wrong_share,
+)
 from benchmarks.captcha_portals.portals import FINAL, LOOK, MakerError, Portal, draw, portals
 from countersign import Reading
+from inprocess.repository import REPOSITORY
+from server.settings import SAMPLES
 
 MAKER = """
 import sys
@@ -135,3 +146,16 @@ def test_the_table_has_a_row_for_each_portal_and_one_for_all():
     assert len(lines) == 2 + 3
     assert lines[2].startswith("| 250 | a | 97.50% | 90.00% | 1.111% (")
     assert lines[4].startswith("| 250 | all | 73.75% | 50.00% | 1.000% (")
+
+
+def test_the_sample_is_one_that_the_reader_reads_right(tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    for name in ("000000.png", "265649.png"):
+        shutil.copy(SAMPLES / "captcha_plain.png", images / name)
+    folder = sample(images, REPOSITORY, tmp_path / "samples")
+    assert json.loads((folder / "captchas.json").read_text()) == {"265649.png": "265649"}
+    assert sorted(path.name for path in folder.iterdir()) == ["265649.png", "captchas.json"]
+    (images / "265649.png").unlink()
+    with pytest.raises(RuntimeError, match="not one of the images"):
+        sample(images, REPOSITORY, tmp_path / "none")
