@@ -139,6 +139,7 @@ def one_round(
     size = workers or max(1, int(ray.cluster_resources().get("CPU", 1) / share))
     parts = list(blocks(files, size, alone))
     size = min(size, len(parts))
+    in_flight = 1 if alone else IN_FLIGHT  # else what waits behind a file ends with its worker too
     context = ray.data.DataContext.get_current()
     context.max_errored_blocks = -1
     context.enable_progress_bars = False
@@ -151,7 +152,7 @@ def one_round(
             fn_constructor_args=[settings, model],
             batch_size=None,
             batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=IN_FLIGHT),
+            compute=ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=in_flight),
             num_cpus=share,
             max_restarts=-1,
             max_task_retries=TRIES - 1,
