@@ -191,6 +191,7 @@ class Rollouts:
         self.ended = Counter({outcome: 0 for outcome in OUTCOMES})
         self._last: dict[str, Any] = {}
         self._supervisor, self._folder = supervisor, folder
+        self._held = held.path(supervisor.settings)
         self._commanded = Lock()  # one after another
         self._counting = Lock()  # what is in `current`
         self._first = False  # whether the tried version is asked before the served one
@@ -285,16 +286,14 @@ class Rollouts:
         """What is under way, how the last one ended, and which versions are held."""
         with self._counting:
             current = self.current.figures() if self.current else None
-        file = held.path(self._supervisor.settings)
-        return {"under_way": current, "last": self._last or None, "held": held.read(file)}
+        return {"under_way": current, "last": self._last or None, "held": held.read(self._held)}
 
     def _under_way(self) -> Rollout:
         if self.current:
             return self.current
-        passed_over = held.read(held.path(self._supervisor.settings))
         known = [
             f"{model} {version} is held: {why}"
-            for model, all_of_them in passed_over.items()
+            for model, all_of_them in held.read(self._held).items()
             for version, why in all_of_them.items()
         ]
         raise ServerError("; ".join(["no roll-out is under way", *known]))
@@ -341,19 +340,16 @@ class Rollouts:
         door.write(self._folder / "rollout.json", [front.trial(share, compared)])
 
     def _hold(self, model: str, version: int, why: str) -> None:
-        file = held.path(self._supervisor.settings)
-        held.write(file, held.with_one(held.read(file), model, version, why))
+        held.write(self._held, held.with_one(held.read(self._held), model, version, why))
 
     def _let_go(self, ours: Rollout) -> None:
         """A start serves the version from now on, and none above it."""
-        settings = self._supervisor.settings
-        file = held.path(settings)
-        left = held.without(held.read(file), ours.model, ours.version)
-        for newer in versions(settings.repository, ours.model):
+        left = held.without(held.read(self._held), ours.model, ours.version)
+        for newer in versions(self._supervisor.settings.repository, ours.model):
             if newer > ours.version and newer not in left.get(ours.model, {}):
                 why = f"version {ours.version} was promoted {now()}"
                 left = held.with_one(left, ours.model, newer, why)
-        held.write(file, left)
+        held.write(self._held, left)
 
     # --------------------------------------------------------------------------- what is counted
 

@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 
 import boto3
 from moto.server import ThreadedMotoServer
@@ -17,6 +18,7 @@ class S3:
     def __init__(self) -> None:
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
         self._port = 0
+        self._folders = count(1)
         self.start()
         self.variables = {
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self._port}",
@@ -43,6 +45,10 @@ class S3:
             yield
         finally:
             self.start()
+
+    def unused(self, bucket: "boto3.resources.base.ServiceResource") -> str:
+        """The URL of a folder of the bucket in which nothing is yet."""
+        return f"s3://{bucket.name}/{next(self._folders)}"
 
     def bucket(self, name: str) -> "boto3.resources.base.ServiceResource":
         """A new bucket."""

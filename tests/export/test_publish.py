@@ -4,7 +4,6 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ from server.storage import Storage, Unreachable
 from tests.storage import S3, SECRET
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = count(1)
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +22,9 @@ def bucket(s3: S3):
 
 
 @pytest.fixture
-def url(bucket) -> str:
+def url(s3: S3, bucket) -> str:
     """Where nothing is published yet."""
-    return f"s3://publish/{next(FOLDERS)}"
+    return s3.unused(bucket)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import re
 import shutil
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -26,7 +25,6 @@ from tests.server.test_repair import until
 from tests.storage import S3, SECRET
 
 CAPTCHA = ROOT / "server" / "samples" / "captcha_plain.png"
-FOLDERS = count(1)
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +33,9 @@ def bucket(s3: S3):
 
 
 @pytest.fixture
-def url(bucket) -> str:
+def url(s3: S3, bucket) -> str:
     """Where nothing is published yet."""
-    return f"s3://models/{next(FOLDERS)}"
+    return s3.unused(bucket)
 
 
 @pytest.fixture

@@ -96,7 +96,7 @@ def saying(words: str) -> bytes:
     return png.removesuffix(end) + chunk(b"tEXt", b"Comment\0" + words.encode()) + end
 
 
-def until(holds: Callable[[], bool], seconds: float = 30) -> None:
+def until(holds: Callable[[], bool], seconds: float = 60) -> None:
     """Returns once it holds. AssertionError if it does not within so many seconds."""
     deadline = time.monotonic() + seconds
     while not holds():

@@ -12,9 +12,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -30,6 +29,7 @@ from server.replica import State
 from server.rollout import SERVED, TRIED, Limits, Rollout, Side, count
 from server.settings import ROOT
 from tests.reliability.chaos import Victim
+from tests.server.test_repair import until
 
 PLAIN = ROOT / "server" / "samples" / "captcha_plain.png"
 MODEL = "captcha_postprocess"
@@ -128,13 +128,6 @@ def load(victim) -> Iterator[Load]:
     with Load(victim) as load:
         yield load
     assert set(load.answers) == {"265649"}
-
-
-def until(holds: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def tritons(victim: Victim) -> list[vitals.Process]:

@@ -1,6 +1,6 @@
 """Trains a portal's CAPTCHA reader on folders of labelled images.
 
-    python -m training.captcha.train --images DIR [DIR ...] --start SHIPPED --out RUN
+    python -m training.captcha.train --images DIR [DIR ...] --start START --out RUN
 
 DIR has images named after their text (482913.png or 482913_17.png), or any names and labels.csv.
 First `folds` readers are trained, each without a part of the images, which it reads then: export

