@@ -112,6 +112,12 @@ class Settings:
     max_image_pixels: int = option(
         100_000_000, "largest width x height that is decoded", (1024, 2**31 - 1)
     )
+    image_timeout_s: int = option(
+        20,
+        "seconds in which a step must have read an image; a process that takes longer hangs, and "
+        "is ended and replaced",
+        (1, 3600),
+    )
     ready_timeout_s: float = option(
         120, "seconds until every model must have answered its sample", (1, 3600)
     )

@@ -234,6 +234,7 @@ def environment(found: Wheel | Installed, settings: Settings) -> dict[str, str]:
         "LD_LIBRARY_PATH": ":".join(filter(None, paths)),
         "COUNTERSIGN_MAX_IMAGE_BYTES": str(settings.max_image_bytes),
         "COUNTERSIGN_MAX_IMAGE_PIXELS": str(settings.max_image_pixels),
+        "COUNTERSIGN_STEP_ALARM_S": str(settings.image_timeout_s),
         "COUNTERSIGN_THREADS": str(settings.threads),
         "COUNTERSIGN_PRECISION": settings.precision,
     }

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from countersign import Client, Refused
+from countersign import Client, DeadlineExceeded, Refused
 from server import vitals
 from server.settings import ROOT
 from tests.reliability.chaos import Victim
@@ -22,6 +22,7 @@ from tests.server.conftest import leftovers
 
 CAPTCHA = ROOT / "server" / "samples" / "captcha_plain.png"
 MEMORY_MIB = 300  # most of a replica, which has some 160 at rest
+IMAGE_TIMEOUT_S = 2
 # What captcha_preprocess does besides, if a request's image or a file of that folder says so
 HOOKS = """
 import os
@@ -29,6 +30,13 @@ import signal
 import time
 
 execute = TritonPythonModel.execute
+open_at_once = open_image
+
+
+def open_image(sent, **options):
+    while b"is never read" in sent:
+        time.sleep(0.02)
+    return open_at_once(sent, **options)
 
 
 def hooked(self, requests):
@@ -79,8 +87,8 @@ def hooked(captcha_repository, tmp_path_factory, hooks) -> Iterator[Victim]:
     step.write_text(step.read_text() + code)
     config = copy / "captcha_preprocess" / "config.pbtxt"
     config.write_text(config.read_text().replace("count: 1", "count: 2"))
-    limit = ("--replica-memory-mib", str(MEMORY_MIB))
-    with Victim("--repository", str(copy), *limit) as hooked:
+    limits = ("--replica-memory-mib", str(MEMORY_MIB), "--image-timeout-s", str(IMAGE_TIMEOUT_S))
+    with Victim("--repository", str(copy), *limits) as hooked:
         yield hooked
 
 
@@ -228,6 +236,15 @@ def test_one_process_of_several_that_hangs_is_found_by_the_request_that_it_has(h
         until(told(hooked, "captcha_reader: a request has no answer for .* s, others have; an"))
         (hooks / "hangs").unlink()
         assert answer.result() == "265649"
+    hooked.wait_until_well(before + 1)
+
+
+def test_a_process_that_hangs_is_found_though_its_client_has_left(hooked):
+    """Nobody waits for it any more, and the other process answers the samples."""
+    before = hooked.restarts()
+    with Client(hooked.grpc_url) as client, pytest.raises(DeadlineExceeded):
+        client.read(saying("is never read"), timeout_s=1)
+    until(told(hooked, r"captcha_preprocess, process \d+, died"))
     hooked.wait_until_well(before + 1)
 
 

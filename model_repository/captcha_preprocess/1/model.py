@@ -9,7 +9,7 @@ import json
 import cv2
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from decode import open_image, read_pixels
+from decode import in_time, open_image, read_pixels
 
 MAX_PIXELS = 4_000_000  # of a file: no CAPTCHA is as large, and a page would hold up the others
 
@@ -43,4 +43,5 @@ class TritonPythonModel:
         _, self.height, self.width = (int(size) for size in pixels["dims"])
 
     def execute(self, requests):
-        return [respond(request, self.width, self.height) for request in requests]
+        with in_time():
+            return [respond(request, self.width, self.height) for request in requests]

@@ -10,7 +10,10 @@ import base64
 import binascii
 import os
 import re
+import signal
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 os.environ.setdefault("VIPS_CONCURRENCY", "1")  # parallelism is across requests
@@ -23,6 +26,7 @@ from header import SIGNATURES, Header, format_of, read_header
 
 MAX_BYTES = int(os.environ.get("COUNTERSIGN_MAX_IMAGE_BYTES", 32 * 2**20))
 MAX_PIXELS = int(os.environ.get("COUNTERSIGN_MAX_IMAGE_PIXELS", 100_000_000))
+ALARM_S = int(os.environ.get("COUNTERSIGN_STEP_ALARM_S", 0))  # 0 for none
 MAX_SIDE = 65_535  # px, a JPEG's
 MAX_DECODED_BYTES = 320 * 2**20  # 100 megapixels in colour
 
@@ -45,6 +49,23 @@ UNUSUAL = "Could not determine subsampling"
 cv2.setNumThreads(1)
 cv2.setLogLevel(0)  # what it has to say is in the refusal
 pyvips.cache_set_max(0)
+
+
+@contextmanager
+def in_time() -> Iterator[None]:
+    """SIGALRM ends this process, whatever holds it up, where that takes longer than ALARM_S.
+
+    From without a process that hangs looks like an idle one. A program that loads this step into
+    its own process keeps its own alarms.
+    """
+    if not ALARM_S:
+        yield
+        return
+    signal.alarm(ALARM_S)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
 
 
 class Encoded(NamedTuple):

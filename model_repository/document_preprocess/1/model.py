@@ -17,7 +17,7 @@ import json
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from decode import open_image, read_pixels
+from decode import in_time, open_image, read_pixels
 from fit import Fit, letterbox, scales, to_pixels
 
 
@@ -69,4 +69,5 @@ class TritonPythonModel:
         self.fits = fits_of(json.loads(args["model_config"]))
 
     def execute(self, requests):
-        return [respond(request, self.fits) for request in requests]
+        with in_time():
+            return [respond(request, self.fits) for request in requests]
