@@ -48,13 +48,18 @@ def round_up(threshold: float) -> float:
     return float(np.ceil(threshold * 1e6) / 1e6)
 
 
+def log_odds(confidence: np.ndarray) -> np.ndarray:
+    """Of (N,) confidence in (0, 1], which counts as 1 - 1e-7 at most."""
+    return np.log(confidence) - np.log1p(-np.clip(confidence, 0, 1 - 1e-7))
+
+
 def wrong_shares(confidence: np.ndarray, right: np.ndarray) -> np.ndarray:
     """(N,) for each text the probability that it is wrong, smoothed over all texts.
 
     A logistic regression on the confidence's log-odds; the slope's prior says that confidence is
     what it should be. The mean over its posterior (Laplace), not its peak: few texts, more doubt.
     """
-    odds = np.log(confidence) - np.log1p(-np.clip(confidence, 0, 1 - 1e-7))
+    odds = log_odds(confidence)
     inputs = np.column_stack([odds, np.ones_like(odds)])
     mean, deviation = np.array([PRIOR[0], 0.0]), np.array([PRIOR[1], PRIOR_OFFSET])
     sides = np.where(right, 1.0, -1.0)

@@ -3,10 +3,11 @@
     python -m training.captcha.train --images DIR [DIR ...] --start START --out RUN
 
 DIR has images named after their text (482913.png or 482913_17.png), or any names and labels.csv.
-First `folds` readers are trained, each without a part of the images, which it reads then: export
-calibrates on those readings, so that no image has to be kept from the reader that is served. It is
-trained last, on all images. RUN gets best.pt, held_out.npz (the readings), last.pt (to resume),
-config.json, data.json (what it was trained on), history.json and curves.png.
+Several readers are trained from START, each without a part of the images (repeated k-fold
+cross-validation). The mean of their weights is the reader that is served. Each image is read by the
+mean of those that did not see it: export calibrates on these readings, so that no image has to be
+kept from training. RUN gets best.pt, held_out.npz (the readings), last.pt (to resume), config.json,
+data.json (what it was trained on), history.json and curves.png.
 
 --unlabelled adds images without labels: each reader labels those that it is sure of, and is trained
 further on both.
@@ -14,7 +15,8 @@ further on both.
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
+from torch.optim.swa_utils import update_bn
 from tqdm import tqdm
 
 from training.captcha.augment import SCREENSHOT, augmented
@@ -38,6 +41,7 @@ from matplotlib import pyplot
 SHOWN = (8000, 12)  # images that a reader is shown: these, and so many for each that there is
 HELD_OUT = "held_out.npz"  # each image's label, and its logits by the reader that never saw it
 MIN_IMAGES = 20  # in each fold
+NORMALISED = 1000  # images that batch statistics are taken from, at most
 WEIGHT_DECAY = 1e-2
 SURE = 0.98  # confidence from which a reader's own answer counts as a label
 VIEWS = 2  # changed views of an image that must be read as the image is
@@ -55,7 +59,8 @@ class TrainConfig:
     epochs: int = 0  # 0: as many as show SHOWN images
     batch: int = 32
     learning_rate: float = 3e-3  # the peak of one cycle
-    folds: int = 3  # 0: nothing is held out, and export needs other images to calibrate on
+    folds: int = 3  # 0: one reader of all images, and export needs others to calibrate on
+    repeats: int = 2  # ways to part the images into folds
     rotation: float = 5  # degrees
     translation: float = 0.03  # share of each side; more cuts digits off that fill the picture
     perspective: float = 0.1
@@ -177,14 +182,53 @@ def sure_answers(reader: nn.Module, pixels: np.ndarray, images: Images, seed: in
     )
 
 
-def parts_of(count: int, folds: int, seed: int) -> list[np.ndarray]:
-    """The rows that each fold holds out: every row of `count` once, none without folds.
+def held_out_by(count: int, config: TrainConfig) -> np.ndarray:
+    """(readers, count) bool: the images that each reader does not see; one sees all without folds.
 
     ValueError if a fold has fewer than MIN_IMAGES.
     """
-    if folds and count < folds * MIN_IMAGES:
+    folds = config.folds
+    if not folds:
+        return np.zeros((1, count), bool)
+    if count < folds * MIN_IMAGES:
         raise ValueError(f"{count} images: too few for {folds} folds, {folds * MIN_IMAGES} needed")
-    return np.array_split(np.random.default_rng(seed).permutation(count), folds) if folds else []
+    orders = [
+        np.random.default_rng(config.seed + repeat).permutation(count)
+        for repeat in range(config.repeats)
+    ]
+    parts = [part for order in orders for part in np.array_split(order, folds)]
+    return np.stack([np.isin(np.arange(count), part) for part in parts])
+
+
+def averaged(readers: Sequence[CaptchaReader], pixels: np.ndarray) -> CaptchaReader:
+    """A reader with the mean of the readers' weights (Wortsman et al., arXiv 2203.05482), and batch
+    statistics of the pixels (N, 50, 200). The readers must have begun with the same weights.
+    """
+    mean = deepcopy(readers[0])
+    states = [reader.state_dict() for reader in readers]
+    mean.load_state_dict(
+        {
+            name: torch.stack([state[name].double() for state in states]).mean(0)
+            for name in states[0]
+        }
+    )
+    some = torch.from_numpy(pixels[:: -(-len(pixels) // NORMALISED)])
+    update_bn(some.split(128), mean)
+    return mean
+
+
+def read_unseen(
+    readers: Sequence[CaptchaReader], unseen: np.ndarray, images: Images
+) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (N, places, signs) and labels (N, places) of all images, each read by the mean of the
+    readers that did not see it. unseen (readers, N) bool.
+    """
+    logits, rows = [], []
+    for by in np.unique(unseen, axis=1).T:  # (readers,) bool
+        rows.append(np.flatnonzero((unseen == by[:, None]).all(0)))
+        mean = averaged([readers[index] for index in np.flatnonzero(by)], images.pixels)
+        logits.append(logits_of(mean, images.pixels[rows[-1]]).numpy())
+    return np.concatenate(logits), images.labels[np.concatenate(rows)]
 
 
 def begun(images: Images, config: TrainConfig, start: CaptchaReader | None) -> CaptchaReader:
@@ -242,56 +286,58 @@ def train(
     start: CaptchaReader | None = None,
     unlabelled: np.ndarray | None = None,
 ) -> Path:
-    """Trains the folds' readers, then one on all images; returns the path of its checkpoint.
+    """Trains the readers, and their mean; returns the path of its checkpoint.
 
     Weights begin as those of `start`, else random. `unlabelled` are pixels (N, 50, 200).
     `resume` goes on after the last finished reader in `out`; all else must be as it was.
-    Raises FileExistsError if `out` has a run and `resume` is not set, ValueError for fewer images
-    than the folds need.
+    Raises FileExistsError if `out` has a run and `resume` is not set, ValueError for folds without
+    `start`, or with fewer images than they need.
     """
     last = out / "last.pt"
     if last.exists() and not resume:
         raise FileExistsError(f"{last}: a run is there already; resume it or choose another folder")
-    parts = parts_of(len(images), config.folds, config.seed)
+    if config.folds and start is None:
+        raise ValueError(
+            "folds need --start: readers that begin at random have no mean (or --folds 0)"
+        )
+    unseen = held_out_by(len(images), config)
     out.mkdir(parents=True, exist_ok=True)
     (out / "config.json").write_text(json.dumps(asdict(config), indent=2) + "\n")
     (out / "data.json").write_text(json.dumps(images.source, indent=2) + "\n")
-    everything = np.arange(len(images))
-    stages = [np.setdiff1d(everything, part) for part in parts] + [everything]
-    epochs = [config.epochs_of(len(rows)) for rows in stages]
-    readings: list[Tensor] = []
-    history: list[dict[str, float]] = []
+    sees = [images.subset(np.flatnonzero(~row)) for row in unseen]
+    readers = [begun(images, config, start) for _ in sees]
+    done, history = 0, list[dict[str, float]]()
     if resume and last.exists():
         saved = torch.load(last, weights_only=True)
-        readings, history = saved["readings"], saved["history"]
+        done, history = len(saved["readers"]), saved["history"]
+        for reader, state in zip(readers, saved["readers"], strict=False):
+            reader.load_state_dict(state)
 
     rounds = 1 if unlabelled is None else 2
-    shown = [rounds * count * len(rows) for count, rows in zip(epochs, stages, strict=True)]
-    bar = tqdm(initial=sum(shown[: len(readings)]), total=sum(shown), unit="image", unit_scale=True)
-    for stage in range(len(readings), len(stages)):
-        name = f"fold {stage + 1} of {len(parts)}" if stage < len(parts) else "all images"
-        reader = begun(images, config, start)
-        rng = Generator().manual_seed(config.seed + stage)
-        seen = images.subset(stages[stage])
+    shown = [rounds * config.epochs_of(len(part)) * len(part) for part in sees]
+    bar = tqdm(initial=sum(shown[:done]), total=sum(shown), unit="image", unit_scale=True)
+    for index in range(done, len(readers)):
+        rng = Generator().manual_seed(config.seed + index)
+        seen = sees[index]
         for round_ in range(rounds):
             if round_ and unlabelled is not None:
-                seen = sure_answers(reader, unlabelled, seen, config.seed)
+                seen = sure_answers(readers[index], unlabelled, seen, config.seed)
             # As many images in every round, so that more of them do not take longer.
-            cycle = max(1, round(epochs[stage] * len(stages[stage]) / len(seen)))
-            for loss in fit(reader, seen, config, cycle, rng):
-                history.append({"reader": stage, "images": len(seen), "train_loss": loss})
+            epochs = max(1, round(shown[index] / rounds / len(seen)))
+            for loss in fit(readers[index], seen, config, epochs, rng):
+                history.append({"reader": index, "images": len(seen), "train_loss": loss})
                 bar.update(len(seen))
-                bar.set_postfix_str(f"{name}, loss {loss:.4f}")
-        if stage < len(parts):
-            readings.append(logits_of(reader, images.pixels[parts[stage]]))
-            torch.save({"readings": readings, "history": history}, last)
+                bar.set_postfix_str(f"reader {index + 1} of {len(readers)}, loss {loss:.4f}")
+        states = [reader.state_dict() for reader in readers[: index + 1]]
+        torch.save({"readers": states, "history": history}, last)
     bar.close()
-    save(reader, out / "best.pt")
+    served = averaged(readers, images.pixels) if len(readers) > 1 else readers[0]
+    save(served, out / "best.pt")
     (out / "history.json").write_text(json.dumps(history, indent=1) + "\n")
     draw_curves(history, out / "curves.png")
-    if parts:
-        rows = np.concatenate(parts)
-        np.savez(out / HELD_OUT, logits=torch.cat(readings).numpy(), labels=images.labels[rows])
+    if config.folds:
+        logits, labels = read_unseen(readers, unseen, images)
+        np.savez(out / HELD_OUT, logits=logits, labels=labels)
     return out / "best.pt"
 
 
@@ -308,7 +354,9 @@ def main() -> None:
     parser.add_argument("--images", type=Path, nargs="+", required=True, help="labelled folders")
     parser.add_argument("--unlabelled", type=Path, help="folder of images without labels")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
-    parser.add_argument("--resume", action="store_true", help="go on with the reader in work")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on after the last finished reader"
+    )
     parser.add_argument("--start", type=Path, help="checkpoint whose weights to begin with")
     for field in fields(TrainConfig):
         flag = "--" + field.name.replace("_", "-")
@@ -327,7 +375,10 @@ def main() -> None:
         data = args.start.with_name("data.json")
         before = json.loads(data.read_text()) if data.exists() else args.start.name
         images = replace(images, source=images.source | {"weights began with": before})
-    print(train(images, config, args.out, args.resume, start, unlabelled))
+    try:
+        print(train(images, config, args.out, args.resume, start, unlabelled))
+    except (ValueError, FileExistsError) as error:
+        parser.exit(1, f"training.captcha.train: {error}\n")
 
 
 if __name__ == "__main__":
