@@ -1,12 +1,14 @@
 """What this process answers, over HTTP, at a socket in the server's folder."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingMixIn, UnixStreamServer
 from threading import Thread
+from typing import Any
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -31,6 +33,11 @@ class Handler(BaseHTTPRequestHandler):
 
 class Sockets(ThreadingMixIn, UnixStreamServer):
     daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Says nothing of an asker that did not wait for its answer."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 @contextmanager
