@@ -37,11 +37,11 @@ SPRAWLING = 0.08  # share of signatures written over several lines of the page
 CROWDED = 0.2  # share of a mark that another of its class may cover; real ones hardly meet
 STACKED = 0.4  # the same for marks in one column, as signatures in a list are
 STRAY = 0.22  # share of pages with pictures, codes or panels where they may be
-UNMARKED = 0.1  # share of pages without marks, beside those that happen to have none
+UNMARKED = 0.25  # share of pages without marks, beside those that happen to have none
 TRIES = 4  # to place a mark beside others
 FLATTEST = 5.0  # width over height of a signature, about the most that real ones have
 DATED = 0.22  # share of signatures with a date or a word beside them, by the same pen
-FILLED = 0.5  # share of the places without a signature where a hand has put a word or a date
+FILLED = 0.8  # share of the places without a signature where a hand has put a word or a date
 NUMBERED = {"letter": 0.25, "continuation": 0.25, "memo": 0.25, "table": 0.25, "form": 0.15}
 UNSIGNED = {
     "invoice": 0.35,
