@@ -9,6 +9,7 @@ name, before anything is changed.
 
 import argparse
 import shutil
+import ssl  # noqa: F401, loads what OF_THE_BASE names
 import subprocess
 import sys
 import sysconfig
@@ -71,6 +72,22 @@ REMOVED = (
     "numpy/distutils",
     "numpy/f2py",
     "nvidia_pytriton.libs/libpython3-*",
+    # what only those in HOLLOWED link
+    "nvidia_pytriton.libs/libcom_err-*",
+    "nvidia_pytriton.libs/libffi-*",
+    "nvidia_pytriton.libs/libgmp-*",
+    "nvidia_pytriton.libs/libgnutls-*",
+    "nvidia_pytriton.libs/libhogweed-*",
+    "nvidia_pytriton.libs/libicudata-*",
+    "nvidia_pytriton.libs/libicuuc-*",
+    "nvidia_pytriton.libs/libk5crypto-*",
+    "nvidia_pytriton.libs/libkeyutils-*",
+    "nvidia_pytriton.libs/libkrb5-*",
+    "nvidia_pytriton.libs/libkrb5support-*",
+    "nvidia_pytriton.libs/libp11-kit-*",
+    "nvidia_pytriton.libs/libsasl2-*",
+    "nvidia_pytriton.libs/libtasn1-*",
+    "nvidia_pytriton.libs/libunistring-*",
     "_distutils_hack",
     "distutils-precedence.pth",
     "pip",
@@ -79,14 +96,35 @@ REMOVED = (
 )
 
 # Linked, so they have to be there, but nothing that serves calls them: OpenCV's video and linear
-# algebra; the tables with which libxml2 would read charsets other than its own.
-HOLLOWED = {
-    "opencv_python_headless.libs/libavcodec-*": "cv2/cv2.abi3.so",
-    "opencv_python_headless.libs/libavformat-*": "cv2/cv2.abi3.so",
-    "opencv_python_headless.libs/libavutil-*": "cv2/cv2.abi3.so",
-    "opencv_python_headless.libs/libopenblas-*": "cv2/cv2.abi3.so",
-    "opencv_python_headless.libs/libswscale-*": "cv2/cv2.abi3.so",
-    "nvidia_pytriton.libs/libicudata-*": "nvidia_pytriton.libs/libicuuc-*",
+# algebra; of tritonserver repositories in object storage and metrics of GPUs; and what libcurl,
+# which sends spans by HTTP, has for other protocols, logins and alphabets.
+CV2, CURL, SSH, TRITON = (
+    "cv2/cv2.abi3.so",
+    "nvidia_pytriton.libs/libcurl-*",
+    "nvidia_pytriton.libs/libssh-*",
+    "nvidia_pytriton.libs/libtritonserver-*",
+)
+ARCHIVE = "nvidia_pytriton.libs/libarchive-*"
+HOLLOWED = {  # library -> who links it
+    "opencv_python_headless.libs/libavcodec-*": [CV2],
+    "opencv_python_headless.libs/libavformat-*": [CV2],
+    "opencv_python_headless.libs/libavutil-*": [CV2],
+    "opencv_python_headless.libs/libopenblas-*": [CV2],
+    "opencv_python_headless.libs/libswscale-*": [CV2],
+    "nvidia_pytriton.libs/libdcgm-*": [TRITON],
+    "nvidia_pytriton.libs/libgssapi_krb5-*": [CURL, SSH],
+    "nvidia_pytriton.libs/libidn2-*": [CURL],
+    "nvidia_pytriton.libs/liblber-*": [CURL],
+    "nvidia_pytriton.libs/libldap-*": [CURL],
+    "nvidia_pytriton.libs/libpsl-*": [CURL],
+    "nvidia_pytriton.libs/librtmp-*": [CURL],
+    "nvidia_pytriton.libs/libxml2-*": [TRITON, ARCHIVE],
+}
+
+# of OpenSSL 3.0.2, whose later faults the base's own has mended
+OF_THE_BASE = {
+    "nvidia_pytriton.libs/libcrypto-*": "libcrypto.so.3",
+    "nvidia_pytriton.libs/libssl-*": "libssl.so.3",
 }
 
 # numpy calls 57 routines of linear algebra. OpenBLAS has each for fifteen kinds of CPUs; Debian's
@@ -100,9 +138,12 @@ SUFFIX = "64_"  # which the names in numpy's OpenBLAS have over those in the arc
 
 # of debug symbols
 STRIPPED = (
+    "_libvips.abi3.so",
     "cryptography/hazmat/bindings/_rust.abi3.so",
+    "numpy/core/_multiarray_umath.*.so",
     "nvidia_pytriton.libs/libtritonserver-*",
     "obstore/_obstore.abi3.so",
+    "opencv_python_headless.libs/libpng16-*",
     "pytriton/tritonserver/backends/python/libtriton_python.so",
     "pytriton/tritonserver/bin/tritonserver",
     f"pytriton/tritonserver/python_backend_stubs/{PYTHON}/triton_python_backend_stub",
@@ -132,15 +173,15 @@ def symbols(library: Path, which: str) -> list[tuple[str, str]]:
     return [(words[0].replace("@@", "@"), words[1]) for words in map(str.split, lines)]
 
 
-def hollow(library: Path, user: Path) -> None:
-    """Overwrites `library` with one that has the names which `user` takes from it, and no more.
+def hollow(library: Path, users: list[Path]) -> None:
+    """Overwrites `library` with one that has the names which `users` take from it, and no more.
 
     Whoever calls one of its functions is ended by the processor; its data are zeros.
     """
     types = dict(symbols(library, "defined"))
-    wanted = [name for name, _ in symbols(user, "undefined") if name in types]
-    if not wanted:
-        raise ValueError(f"{library.name}: {user.name} takes nothing from it")
+    taken = {name for user in users for name, _ in symbols(user, "undefined")}
+    if not (wanted := sorted(taken & types.keys())):
+        raise ValueError(f"{library.name}: {users[0].name} takes nothing from it")
     assembly: list[str] = []
     versions: dict[str, list[str]] = {}
     for symbol in wanted:
@@ -194,6 +235,18 @@ def link(library: Path, assembly: str, script: str, options: list[str | Path]) -
         shutil.copyfile(made, library)
 
 
+def of_the_base(name: str) -> Path:
+    """Where the library of that name is which this Python's own `ssl` has loaded.
+
+    Raises FileNotFoundError if it has none of that name.
+    """
+    found = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines()}
+    for path in map(Path, sorted(found)):
+        if path.name == name:
+            return path
+    raise FileNotFoundError(f"{name}: not what this Python links; has the base changed?")
+
+
 def strip(program: Path) -> None:
     """Removes what only a debugger reads."""
     stripped = program.with_name(program.name + ".stripped")
@@ -223,15 +276,21 @@ def trim(site: Path, keep: str = "") -> None:
     stubs = files(site, "pytriton/tritonserver/python_backend_stubs/3.*")
     removed += [path for path in stubs if path.name != PYTHON]
     hollowed = [
-        (one(site, library), one(site, user)) for library, user in HOLLOWED.items() if goes(library)
+        (one(site, library), [one(site, user) for user in users])
+        for library, users in HOLLOWED.items()
+        if goes(library)
     ]
+    linked = [(one(site, library), of_the_base(name)) for library, name in OF_THE_BASE.items()]
     stripped = [one(site, pattern) for pattern in STRIPPED]
-    blas, users = one(site, OPENBLAS), [one(site, pattern) for pattern in BLAS_USERS]
+    blas, blas_users = one(site, OPENBLAS), [one(site, pattern) for pattern in BLAS_USERS]
     for name in ARCHIVES:
         one(ARCHIVES_IN, name)
-    relink_blas(blas, users)
-    for library, user in hollowed:
-        hollow(library, user)
+    relink_blas(blas, blas_users)
+    for library, users in hollowed:
+        hollow(library, users)
+    for library, path in linked:
+        library.unlink()
+        library.symlink_to(path)
     for program in stripped:
         strip(program)
     for path in removed:
