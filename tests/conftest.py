@@ -1,7 +1,9 @@
 """What tests share: one running server, its repository, the samples."""
 
 import json
+import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -58,6 +60,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             f"{sum(map(bool, missing))} tests were skipped for want of programs; as root, this"
             f" installs them: apt-get install {' '.join(packages)}"
         )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def temporary_folder(worker_id: str) -> Iterator[None]:
+    """Tests side by side have one each: a server that starts looks there for dead ones."""
+    if worker_id == "master":  # nobody is beside it
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="tests-") as folder, pytest.MonkeyPatch.context() as to:
+        os.chmod(folder, 0o711)  # PostgreSQL is another user
+        to.setenv("TMPDIR", folder)
+        to.setattr(tempfile, "tempdir", folder)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -156,11 +156,12 @@ client = Client(url, protocol=protocol)
 client.detect(b"page")
 busy = threading.Thread(target=client.detect, args=(b"busy",), daemon=True)
 busy.start()
+sys.stdin.readline()  # it has begun
 for attempt in range(2):
     child = os.fork()
     if not child:
         try:
-            print(len(client.detect(b"page", timeout_s=5)), flush=True)
+            print(len(client.detect(b"page", timeout_s=20)), flush=True)
             client.close()
         except CountersignError as error:
             print(error, flush=True)
@@ -173,13 +174,12 @@ print(len(client.detect(b"page")), flush=True)
 def test_a_fork_leaves_both_processes_with_a_client(fake):
     """One call is under way in another thread while the process forks."""
     fake.script = ["", "stall"]
-    printed = subprocess.run(
-        [sys.executable, "-c", FORKS, fake.url, fake.protocol],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert printed.stdout.split() == ["2"] * 3, printed
+    command = [sys.executable, "-c", FORKS, fake.url, fake.protocol]
+    pipes = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
+    with subprocess.Popen(command, text=True, **pipes) as process:
+        assert fake.stalled.acquire(timeout=30)
+        printed = process.communicate("\n", timeout=60)
+    assert printed[0].split() == ["2"] * 3, printed
 
 
 def test_an_interrupted_call_ends_the_servers_work(fake):

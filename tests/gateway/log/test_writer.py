@@ -348,7 +348,7 @@ def test_a_database_that_hangs_holds_up_nobody(open_log, url, entry, until):
         began = time.perf_counter()
         for number in range(100):
             log.put(entry(str(number).encode()))
-        assert time.perf_counter() - began < 0.1
+        assert time.perf_counter() - began < 0.5
         log.close(0.2)
         assert counts(log).dropped == 100
     finally:
