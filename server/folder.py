@@ -16,17 +16,16 @@ from server.settings import ServerError
 
 PREFIX = "countersign-"  # how the name of a server's folder begins
 SHM = Path("/dev/shm")
-SHM_FREE_MIN = 256 * 2**20  # bytes; a stub takes 1 MiB at start, a 300 dpi page travels as pixels
 ORPHANS_EXIT_S = 5
 
 
-def check_shm(least: int = SHM_FREE_MIN) -> None:
-    """Raises ServerError if shared memory, where tensors travel, has under `least` bytes free."""
+def check_shm(least_mib: int) -> None:
+    """Raises ServerError if shared memory, where tensors travel, has less free."""
     free = shutil.disk_usage(SHM).free
-    if free < least:
+    if free < least_mib * 2**20:
         raise ServerError(
-            f"{SHM} has {free // 2**20} MiB free, at least {least // 2**20} MiB are needed; "
-            "in a container: --shm-size=1g"
+            f"{SHM} has {free // 2**20} MiB free, at least {least_mib} MiB are needed; in a "
+            "container: --shm-size=1g; or --max-image-bytes 1500000"
         )
 
 

@@ -8,6 +8,11 @@ BASE_MIB = 256  # this process, and what the system needs
 REPLICA_MIB = 512  # tritonserver, its steps and networks; 300 at rest
 IMAGE_MIB = 600  # what the worst image that is decoded takes in its step
 SHM_MIB = 1024  # shared memory, which counts as well
+SHM_LEAST_MIB = (
+    256  # of it, that must be free, unless images may only be so small that they need less
+)
+SHM_REST_MIB = 12  # of a replica; 11 measured
+SHM_BODIES = 3  # of the largest request, that a step which takes images comes to have; 2.6 measured
 
 
 def replica_mib(settings: Settings) -> int:
@@ -22,3 +27,15 @@ def most_mib(settings: Settings) -> int:
     images = sum(plan.preprocesses for plan in plans) * IMAGE_MIB
     waiting = Plan(settings.threads).in_flight * body_max(settings) // 2**20
     return BASE_MIB + (replicas + 1) * REPLICA_MIB + HEAP_MIB + SHM_MIB + images + waiting
+
+
+def shm_least_mib(settings: Settings) -> int:
+    """MiB of shared memory that must be free for a replica."""
+    takers = Plan(settings.threads).preprocesses + 1  # that of CAPTCHAs
+    bodies = -(-takers * SHM_BODIES * body_max(settings) // 2**20)
+    return min(SHM_LEAST_MIB, SHM_REST_MIB + bodies)
+
+
+def shm_start_mib(settings: Settings) -> int:
+    """MiB of shared memory that must be free for a server: one replica may replace another."""
+    return min(SHM_LEAST_MIB, (settings.replicas + 1) * shm_least_mib(settings))

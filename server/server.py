@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from server import compare, control, door, front
 from server.envoy import Envoy
-from server.folder import no_folder, private_folder
+from server.folder import check_shm, no_folder, private_folder
 from server.keys import Keys
 from server.log import warn
+from server.memory import shm_start_mib
 from server.ports import address, check_ports, with_free_ports
 from server.readiness import REPOSITORY
 from server.repository import ensembles
@@ -98,6 +99,7 @@ class Server:
         check_who_may_ask(self.settings)
         self.settings = with_free_ports(self.settings)
         check_ports(self.settings)
+        check_shm(shm_start_mib(self.settings))
         with ExitStack() as stack:
             self.folder = stack.enter_context(private_folder())
             folder_fd = os.open(self.folder, os.O_PATH)

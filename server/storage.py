@@ -20,8 +20,13 @@ from obstore.store import from_url
 from server.manifest import LATEST, LATEST_MAX, Refused, digest_of
 from server.settings import ServerError
 
-ENDPOINT = "AWS_ENDPOINT_URL"  # of what speaks S3, as MinIO; without TLS if it says http://
-SCHEMES = ("s3", "gs", "az", "abfss")
+# by scheme, the variable that names what speaks it, as MinIO; without TLS if it says http://
+ENDPOINTS = {
+    "s3": "AWS_ENDPOINT_URL",
+    "gs": "GOOGLE_BASE_URL",
+    "az": "AZURE_ENDPOINT",
+    "abfss": "AZURE_ENDPOINT",
+}
 CONNECT_S = 5
 READ_S = 30  # without a byte
 RETRY_S = 20  # from a request's begin, after which it is not tried again
@@ -54,8 +59,8 @@ class Storage:
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
-        if parts.scheme not in SCHEMES or not parts.netloc:
-            known = ", ".join(f"{scheme}://" for scheme in SCHEMES)
+        if parts.scheme not in ENDPOINTS or not parts.netloc:
+            known = ", ".join(f"{scheme}://" for scheme in ENDPOINTS)
             raise ServerError(f"{shown(url)}: expected {known}, a bucket and a folder")
         if parts.password or parts.query or parts.fragment:
             raise ServerError(
@@ -63,13 +68,14 @@ class Storage:
                 "environment"
             )
         self.url = url
+        endpoint = os.environ.get(ENDPOINTS[parts.scheme], "")
         with _reached(url):
             self._store = from_url(
                 url,
                 client_options={
                     "connect_timeout": f"{CONNECT_S}s",
                     "read_timeout": f"{READ_S}s",
-                    "allow_http": os.environ.get(ENDPOINT, "").startswith("http:"),
+                    "allow_http": endpoint.startswith("http:"),
                 },
                 retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=RETRY_S)},
             )

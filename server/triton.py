@@ -13,6 +13,7 @@ from pathlib import Path
 from server import process, readiness, release
 from server.folder import SHM, check_shm, no_folder, private_folder, subfolder
 from server.log import Log
+from server.memory import shm_least_mib
 from server.ports import address, check_ports, with_free_ports
 from server.release import Release
 from server.repository import finalizes
@@ -88,7 +89,7 @@ class Triton:
         if not self.place:
             self.settings = with_free_ports(self.settings)
             check_ports(self.settings)
-        check_shm()
+        check_shm(shm_least_mib(self.settings))
         raise_files()
         with ExitStack() as stack:
             room = subfolder(self.place) if self.place else private_folder()

@@ -13,6 +13,7 @@ from countersign import Client
 from server import ServerError, Settings, Triton
 from server.folder import check_shm, no_folder
 from server.log import Log
+from server.memory import shm_least_mib, shm_start_mib
 from tests.server.conftest import leftovers, processes_of
 
 ANY_PORTS = {"http_port": 0, "grpc_port": 0, "metrics_port": 0}
@@ -62,9 +63,16 @@ def test_a_missing_repository_is_named(tmp_path):
         Triton(Settings(repository=tmp_path, **ANY_PORTS)).start()
 
 
+def test_small_images_need_little_shared_memory():
+    """64 MiB are what a container has of it where nobody can say otherwise."""
+    small = Settings(max_image_bytes=1_500_000, threads=2)
+    assert 0 < 2 * shm_least_mib(small) == shm_start_mib(small) <= 64
+    assert shm_least_mib(Settings(threads=2)) == shm_start_mib(Settings(threads=2)) == 256
+
+
 def test_too_little_shared_memory_is_told_with_both_sizes():
     with pytest.raises(ServerError, match=r"/dev/shm has \d+ MiB free, at least 1073741824 MiB"):
-        check_shm(2**50)
+        check_shm(2**30)
 
 
 def test_a_sample_that_is_answered_wrongly_is_not_ready(captcha_repository, tmp_path):
