@@ -76,9 +76,11 @@ def temporary_folder(worker_id: str) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
-    """The shipped model repository behind the front, ready; `http_url`, `grpc_url`."""
-    with Server(Settings(**ANY_PORTS)) as server:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A copy of the shipped model repository behind the front; `http_url`, `grpc_url`."""
+    repository = tmp_path_factory.mktemp("served") / "model_repository"
+    shutil.copytree(Settings().repository, repository)
+    with Server(Settings(repository=repository, **ANY_PORTS)) as server:
         yield server
 
 
