@@ -14,12 +14,23 @@ from functools import lru_cache
 from urllib.parse import urlsplit
 
 import pyarrow as pa
-from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem
+from pyarrow.fs import (
+    AzureFileSystem,
+    FileInfo,
+    FileSelector,
+    FileSystem,
+    FileType,
+    LocalFileSystem,
+)
 
 from countersign.files import PDF_SUFFIX, SUFFIXES
 
 LISTED = pa.schema(
     [("key", pa.string()), ("bytes", pa.int64()), ("modified", pa.timestamp("us", "UTC"))]
+)
+# of Azure's storage, as server/storage.py has them; pyarrow takes none of them
+ACCOUNT, KEY, ENDPOINT = (
+    f"AZURE_{name}" for name in ("STORAGE_ACCOUNT_NAME", "STORAGE_ACCOUNT_KEY", "ENDPOINT")
 )
 STATED_AT_ONCE = 32  # files of a list that are asked about side by side
 CHUNK = 2**20  # bytes read at a time
@@ -53,11 +64,26 @@ def located(url: str) -> tuple[FileSystem, str]:
 
 @lru_cache(maxsize=64)
 def _system(scheme: str, netloc: str, query: str) -> tuple[FileSystem, str]:
+    if scheme in ("abfs", "abfss") and "@" not in netloc and (account := os.environ.get(ACCOUNT)):
+        return _azure(account, os.environ.get(ENDPOINT, "")), netloc
     root = "/" if scheme == "file" else ""
     system, path = FileSystem.from_uri(
         f"{scheme}://{netloc}{root}" + (f"?{query}" if query else "")
     )
     return system, path
+
+
+def _azure(account: str, endpoint: str) -> FileSystem:
+    """The account's storage, or what speaks its protocol at an endpoint, a URL."""
+    at: dict[str, str] = {}
+    if endpoint:
+        where = urlsplit(endpoint)
+        for kind in ("blob", "dfs"):
+            at |= {
+                f"{kind}_storage_authority": where.netloc,
+                f"{kind}_storage_scheme": where.scheme,
+            }
+    return AzureFileSystem(account, account_key=os.environ.get(KEY), **at)
 
 
 def _split(url: str) -> tuple[str, str, str]:
