@@ -97,6 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"archive: {error}", file=sys.stderr)
         return 2
     tell(f"{len(source.files)} files, {len(todo)} to do; {source.skipped} are no pages by name")
+    if len(todo) and asked.ray == "local":
+        tell("Ray starts, which takes a while")
     try:
         progress = run(todo, settings, model, store, cluster(asked.ray), asked.workers, Teller())
     except ConnectionError as error:
@@ -153,6 +155,9 @@ class Teller:
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + TOLD_EVERY_S
+        if not progress.files_done:
+            tell("nothing is done yet: workers start, or look at their first files")
+            return
         left = "" if progress.left_s is None else f", {duration(progress.left_s)} left"
         failed = f", {len(progress.failed)} not reached" if progress.failed else ""
         tell(

@@ -176,6 +176,8 @@ def test_a_detector_that_takes_every_mark_for_a_stamp_is_taken_back(server):
         return json.loads(call(control, "/rollout", 60))
 
     with Load(server, lambda client: " ".join(sorted(client.detect(page).labels))) as load:
+        until(lambda: bool(load.answers))
+        good = load.answers[0]
         call(control, "/rollout/start", 60, trial)
         until(lambda: not rollout()["under_way"], 180)
         before = len(load.answers)
@@ -187,8 +189,8 @@ def test_a_detector_that_takes_every_mark_for_a_stamp_is_taken_back(server):
     boxes = last["compared"]["boxes"]
     assert boxes["stamp"]["gained"] == boxes["signature"]["lost"] > boxes["stamp"]["lost"] == 0
     assert load.told == []
-    good = "signature signature stamp"
-    assert set(load.answers) == {good, "stamp stamp stamp"}
+    assert "signature" in good
+    assert set(load.answers) == {good, good.replace("signature", "stamp")}
     assert set(load.answers[before + 2 :]) == {good}  # two were under way
 
 
