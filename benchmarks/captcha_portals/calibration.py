@@ -11,6 +11,7 @@ calibration.json.
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 from statistics import fmean, pstdev
 
@@ -49,6 +50,8 @@ def trained(portal: Portal, images: int, seed: int, pool: Path, out: Path) -> Pa
     """The folder of the run, which is made if it is not there."""
     folder = out / f"{portal.name}_{images}_{seed}"
     if not (folder / "run" / HELD_OUT).exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
         few = chosen(pool, images, seed, folder / "images")
         run(
             *("training.captcha.train", "--images", few, "--start", START, "--seed", seed),
