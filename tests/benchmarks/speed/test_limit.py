@@ -29,6 +29,7 @@ def detector() -> Detector:
     return Detector(Settings().repository)
 
 
+@pytest.mark.alone
 def test_the_steps_take_what_the_whole_work_takes(detector, corpus):
     pages = read(corpus, "a4_150_jpeg")
     steps = steps_alone(detector.ensemble, pages, 0.5)
@@ -37,6 +38,7 @@ def test_the_steps_take_what_the_whole_work_takes(detector, corpus):
     assert sum(steps.values()) == pytest.approx(whole, rel=0.5)
 
 
+@pytest.mark.alone
 def test_the_bare_graph_is_faster_than_the_whole_work(detector, corpus):
     alone = bare(newest_ir("document_yolo"), "latency", 1)
     assert alone.throughput == pytest.approx(1000 / alone.p50_ms, rel=0.5)

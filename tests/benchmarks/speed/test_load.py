@@ -50,6 +50,7 @@ def test_users_get_right_answers_over(protocol, server, corpus):
     assert found.client_cpu_ms > 0
 
 
+@pytest.mark.alone
 def test_arrivals_keep_their_rate_and_wait_for_nothing(server, corpus):
     found = run(Load(seconds=4, rate=30, kind="captcha"), server.grpc_url, corpus)
     assert found.failures == 0
