@@ -39,14 +39,14 @@ class PretrainConfig:
     """A run's hyper-parameters."""
 
     backbone: str = "resnet10t"
-    epochs: int = 11
+    epochs: int = 24
     fresh: int = 12_000  # images that each epoch draws, all processes together
     shown: int = 3  # epochs that see an image
     styles: float = 0.3  # share of images in the styles of generate.py
     batch: int = 96  # of all processes together
     learning_rate: float = 1.5e-3
     warm_up: int = 300  # steps
-    decay: int = 4  # epochs at the end in which the learning rate falls to nothing
+    decay: int = 6  # epochs at the end in which the learning rate falls to nothing
     weight_decay: float = 1e-2
     tested: int = 1000  # other images of either kind that each epoch is scored on
     ctc: float = 0.3  # weight of CTC (Graves et al., 2006) over the columns, in training alone
