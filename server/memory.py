@@ -8,9 +8,7 @@ BASE_MIB = 256  # this process, and what the system needs
 REPLICA_MIB = 512  # tritonserver, its steps and networks; 300 at rest
 IMAGE_MIB = 600  # what the worst image that is decoded takes in its step
 SHM_MIB = 1024  # shared memory, which counts as well
-SHM_LEAST_MIB = (
-    256  # of it, that must be free, unless images may only be so small that they need less
-)
+SHM_LEAST_MIB = 256  # of it, that must be free; less if images may only be small
 SHM_REST_MIB = 12  # of a replica; 11 measured
 SHM_BODIES = 3  # of the largest request, that a step which takes images comes to have; 2.6 measured
 
