@@ -65,7 +65,7 @@ class Envoy:
             self._log.join()
             reason = self._log.failure()
             return f"the front died, exit status {status}{reason and ': '}{reason}"
-        if vitals.fault(vitals.group(self.pid)):
+        if vitals.fault(vitals.group(self.pid), may_end=True):  # how it ended says poll
             return "the front is stopped"
         if not self.ready() and time.monotonic() > self._ready_by:
             return f"the front is not ready after {READY_S} s"

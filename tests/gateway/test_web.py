@@ -19,6 +19,7 @@ playwright = pytest.importorskip("playwright.sync_api")
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = "page_150dpi.jpg"
+DOUBTFUL = "page_300dpi.jpg"  # at review it has one box that accept does not have
 PATIENCE_MS = 20_000  # a busy machine is slow
 MODEL = {
     "name": "d",
@@ -390,7 +391,7 @@ def wait_for_log(gateway: httpx.Client, sha256: str) -> None:
 @pytest.fixture
 def queued(page, gateway, samples) -> dict[str, Any]:
     """The answer about a page that nobody has corrected, which the queue shows first."""
-    body = own_copy(samples / PAGE)
+    body = own_copy(samples / DOUBTFUL)
     answer = gateway.post("/v1/documents?operating_point=review", content=body).json()
     wait_for_log(gateway, answer["sha256"])
     page.goto(page.url.split("#")[0] + "#queue")

@@ -125,7 +125,7 @@ def test_boxes_lie_on_the_page_as_a_person_sees_it(ask, page, truth):
 def test_odd_metadata_changes_no_box(ask, name):
     plain = ask((DATA / "plain.jpg").read_bytes(), confidence=0.3)
     found = ask((DATA / name).read_bytes(), confidence=0.3)
-    assert len(plain["boxes"]) >= 3
+    assert len(plain["boxes"]) >= 2
     assert found["page_size"].tolist() == plain["page_size"].tolist()
     assert sorted(found["labels"].tolist()) == sorted(plain["labels"].tolist())
     for box in plain["boxes"]:

@@ -5,10 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from server import vitals
+from server.envoy import Envoy
 
 
 @pytest.fixture
@@ -64,3 +66,15 @@ def test_memory_is_that_which_is_touched():
     block = bytearray(os.urandom(1)) * (64 * 2**20)
     assert 60 <= vitals.memory_mib([own]) - before <= 80
     del block
+
+
+def test_a_front_that_ends_while_it_is_looked_at_is_not_called_stopped(monkeypatch):
+    with subprocess.Popen(["true"]) as child:
+        process = vitals.Process(child.pid, vitals.stat(child.pid)[19], "envoy")
+        while process.state != "Z":
+            time.sleep(0.01)
+        monkeypatch.setattr(vitals, "group", lambda leader: [process])
+        front = object.__new__(Envoy)
+        front._process = SimpleNamespace(pid=child.pid, poll=lambda: None)
+        front._is_ready = True
+        assert front.fault() == ""
