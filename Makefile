@@ -20,7 +20,7 @@ serve: $(VENV)/serve  ## serve model_repository/ in the foreground (ports 8000 t
 
 test: $(VENV)/test programs  ## run the tests, against a real server
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"  # they wait a lot
-	$(VENV)/bin/python -m pytest -m alone tests/benchmarks
+	$(VENV)/bin/python -m pytest -m alone tests/benchmarks tests/reliability
 
 programs:  # that some tests run; who may not install them is told by the tests what is skipped
 	@missing=$$(grep -v '^#' requirements/programs.txt | while read -r program package; do \

@@ -7,6 +7,8 @@ import pytest
 from tests.reliability.chaos import Victim, bad, during, strike
 from tests.reliability.users import Users
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(scope="module")
 def run():
