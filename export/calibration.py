@@ -55,6 +55,22 @@ def log_odds(confidence: np.ndarray) -> np.ndarray:
     return np.log(confidence) - np.log1p(-np.clip(confidence, 0, 1 - 1e-7))
 
 
+def fitted_line(
+    odds: np.ndarray, right: np.ndarray, mean: np.ndarray, deviation: np.ndarray
+) -> np.ndarray:
+    """(2,) slope and offset of the log-odds of `right` over `odds`, both (N,): the likeliest.
+
+    mean and deviation (2,) are those of the normal prior of both.
+    """
+    sides = np.where(right, 1.0, -1.0)
+
+    def loss(weights: np.ndarray) -> float:
+        fit = np.logaddexp(0, -sides * (weights[0] * odds + weights[1])).sum()
+        return float(fit + 0.5 * np.square((weights - mean) / deviation).sum())
+
+    return minimize(loss, mean, method="Nelder-Mead").x
+
+
 def wrong_shares(confidence: np.ndarray, right: np.ndarray) -> np.ndarray:
     """(N,) for each text the probability that it is wrong, smoothed over all texts.
 
@@ -64,13 +80,7 @@ def wrong_shares(confidence: np.ndarray, right: np.ndarray) -> np.ndarray:
     odds = log_odds(confidence)
     inputs = np.column_stack([odds, np.ones_like(odds)])
     mean, deviation = np.array([PRIOR[0], 0.0]), np.array([PRIOR[1], PRIOR_OFFSET])
-    sides = np.where(right, 1.0, -1.0)
-
-    def loss(weights: np.ndarray) -> float:
-        fit = np.logaddexp(0, -sides * (inputs @ weights)).sum()
-        return float(fit + 0.5 * np.square((weights - mean) / deviation).sum())
-
-    peak = minimize(loss, mean, method="Nelder-Mead").x
+    peak = fitted_line(odds, right, mean, deviation)
     share = expit(inputs @ peak)
     information = (inputs * (share * (1 - share))[:, None]).T @ inputs + np.diag(deviation**-2)
     draws = np.random.default_rng(0).multivariate_normal(peak, np.linalg.inv(information), DRAWS)

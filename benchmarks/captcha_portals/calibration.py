@@ -16,34 +16,23 @@ from pathlib import Path
 from statistics import fmean, pstdev
 
 import numpy as np
-from scipy.optimize import minimize
 from tqdm import tqdm
 
 from benchmarks.captcha_portals.__main__ import DRAWN, START, chosen, run
 from benchmarks.captcha_portals.portals import LOOK, Portal, draw, portals
 from benchmarks.machine import command, machine
-from export.calibration import log_odds, readings, temperature_and_point
+from export.calibration import fitted_line, log_odds, readings, temperature_and_point
 from training.captcha.images import load
 from training.captcha.model import load as load_reader
 from training.captcha.train import HELD_OUT, logits_of
 
 IMAGES = (250, 500)
 PRECISIONS = (0.9995, 0.999, 0.995)
-FLAT = 10.0  # deviation of a prior that keeps a fit finite where no reading is wrong
+FLAT = np.array(
+    (10.0, 10.0)
+)  # deviations of a prior that keeps a fit finite where no reading is wrong
 
 Row = dict  # one reader: portal, images, seed, and its figures
-
-
-def line(confidence: np.ndarray, right: np.ndarray) -> tuple[float, float]:
-    """Slope and offset of the log-odds of `right` over those of the confidence, both (N,)."""
-    odds, sides = log_odds(confidence), np.where(right, 1.0, -1.0)
-
-    def loss(weights: np.ndarray) -> float:
-        fit = np.logaddexp(0, -sides * (weights[0] * odds + weights[1])).sum()
-        return float(fit + 0.5 * np.square((weights - (1, 0)) / FLAT).sum())
-
-    slope, offset = minimize(loss, (1, 0), method="Nelder-Mead").x
-    return float(slope), float(offset)
 
 
 def trained(portal: Portal, images: int, seed: int, pool: Path, out: Path) -> Path:
@@ -74,9 +63,9 @@ def measured(folder: Path, pool: Path) -> Row:
     temperature = points[PRECISIONS[0]][0]
     found, confidence = readings(raw / temperature)
     right = (found == others.labels).all(1)
-    slope, offset = line(confidence, right)
+    slope, offset = fitted_line(log_odds(confidence), right, np.array((1.0, 0.0)), FLAT)
     row = {"others": len(others), "right": right.mean(), "temperature": temperature}
-    row |= {"slope": slope, "offset": offset}
+    row |= {"slope": float(slope), "offset": float(offset)}
     for precision, (_, point) in points.items():
         sure = confidence >= point.threshold
         row[f"answered at {precision}"] = sure.mean()

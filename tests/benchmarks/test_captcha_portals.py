@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.captcha_portals import calibration
 from benchmarks.captcha_portals import portals as makers
 from benchmarks.captcha_portals.__main__ import (
+    START,
     chosen,
     figures,
     mean,
@@ -21,6 +23,11 @@ from benchmarks.captcha_portals.portals import FINAL, LOOK, MakerError, Portal, 
 from countersign import Reading
 from inprocess.repository import REPOSITORY
 from server.settings import SAMPLES
+from training.captcha import generate
+from training.captcha.images import load
+from training.captcha.model import load as load_reader
+from training.captcha.model import restructured, save
+from training.captcha.train import HELD_OUT, logits_of
 
 MAKER = """
 import sys
@@ -159,3 +166,22 @@ def test_the_sample_is_one_that_the_reader_reads_right(tmp_path):
     (images / "265649.png").unlink()
     with pytest.raises(RuntimeError, match="not one of the images"):
         sample(images, REPOSITORY, tmp_path / "none")
+
+
+def test_a_readers_calibration_is_told_from_the_images_it_did_not_see(tmp_path):
+    pool = tmp_path / "pool"
+    pool.mkdir()
+    for index in range(80):
+        pixels, text = generate.sample("plain", 5, index)
+        Image.fromarray(pixels).save(pool / f"{text}_{index}.png")
+    seen = load(chosen(pool, 30, 0, tmp_path / "images"))
+    reader = restructured(load_reader(START), 6, "0123456789")
+    (tmp_path / "run").mkdir()
+    save(reader, tmp_path / "run" / "best.pt")
+    np.savez(tmp_path / "run" / HELD_OUT, logits=logits_of(reader, seen.pixels), labels=seen.labels)
+    row = calibration.measured(tmp_path, pool)
+    assert row["others"] == 50
+    assert row["right"] >= 0.96
+    assert row["slope"] > 0  # the surer, the more often right
+    assert row["answered at 0.9995"] <= row["answered at 0.995"]
+    assert row["wrong at 0.9995"] == 0

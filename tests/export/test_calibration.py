@@ -7,6 +7,7 @@ from scipy.special import expit, softmax
 from scipy.stats import binomtest
 
 from export.calibration import (
+    fitted_line,
     fitted_temperature,
     operating_point,
     readings,
@@ -44,6 +45,18 @@ def test_the_temperature_makes_confidence_the_share_that_is_right():
     temperature = fitted_temperature(logits, labels)
     sure = torch.softmax(logits[0, 0] / temperature, 0)[0].item()
     assert sure == pytest.approx(0.75, abs=0.01)
+
+
+def test_a_fitted_line_is_the_one_that_the_texts_were_drawn_from():
+    rng = np.random.default_rng(3)
+    odds = rng.normal(2, 2, 50_000)
+    right = rng.random(50_000) < expit(0.7 * odds - 0.4)
+    flat = np.array((10.0, 10.0))
+    np.testing.assert_allclose(
+        fitted_line(odds, right, np.array((1.0, 0.0)), flat), (0.7, -0.4), atol=0.05
+    )
+    none = np.empty(0)
+    np.testing.assert_allclose(fitted_line(none, none > 0, np.array((1.2, 0.3)), flat), (1.2, 0.3))
 
 
 def test_what_is_as_sure_as_it_should_be_is_expected_wrong_as_often_as_it_says():

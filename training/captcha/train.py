@@ -39,7 +39,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot
 
 SHOWN = (8000, 12)  # images that a reader is shown: these, and so many for each that there is
-HELD_OUT = "held_out.npz"  # each image's label, and its logits by the reader that never saw it
+HELD_OUT = "held_out.npz"  # each image's label, and its logits by readers that did not see it
 MIN_IMAGES = 20  # in each fold
 NORMALISED = 1000  # images that batch statistics are taken from, at most
 WEIGHT_DECAY = 1e-2
