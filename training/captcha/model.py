@@ -3,6 +3,7 @@
 A judge may look on, which tells pictures of six digits from others.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -220,6 +221,13 @@ def _similar(sign: str, alphabet: str) -> int:
     """The place of a sign in the alphabet, else of its other case, else -1."""
     found = alphabet.find(sign)
     return found if found >= 0 else alphabet.find(sign.swapcase())
+
+
+def mean_weights(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The mean of state dicts of one structure, in float64."""
+    return {
+        name: torch.stack([state[name].double() for state in states]).mean(0) for name in states[0]
+    }
 
 
 def save(reader: CaptchaReader, path: Path) -> None:

@@ -6,6 +6,8 @@ Images are drawn as they are needed and shown for a few epochs: most of training
 of 4 to 8 digits or letters, the rest of the styles of training/captcha/generate.py. No image of
 another maker's generator is among them. RUN gets start.pt, digits.pt (the same weights as a reader
 of six digits), last.pt (to resume), config.json and history.json.
+With --resume and more --epochs the learning rate rises and falls once more. The weights at the end
+of each such cycle are averaged (Izmailov et al., arXiv 1803.05407): start.pt is their mean.
 Under torchrun (gloo) each process draws and shows images of its own, and gradients are averaged.
 """
 
@@ -13,6 +15,7 @@ import argparse
 import json
 import os
 from collections import deque
+from copy import deepcopy
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
@@ -27,7 +30,7 @@ from tqdm import tqdm
 from training.captcha import generate, wide
 from training.captcha.augment import augmented
 from training.captcha.images import DIGITS, HEIGHT, MOST_PLACES, NUMERALS, WIDTH
-from training.captcha.model import CaptchaReader, ReaderConfig, restructured, save
+from training.captcha.model import CaptchaReader, ReaderConfig, mean_weights, restructured, save
 
 ABSENT = -1  # the label of a place to the right of a shorter text
 STRENGTH = (5, 0.08, 0.15)  # degrees, shares of `augmented`
@@ -114,7 +117,8 @@ def read_right(reader: CaptchaReader, pixels: np.ndarray, labels: Tensor) -> flo
 
 
 def pretrain(config: PretrainConfig, out: Path, resume: bool = False) -> Path:
-    """Trains for `epochs`; returns the path of the weights.
+    """Trains for `epochs`; returns the path of the weights, those of the last epoch until a cycle
+    has ended, then the mean of all ends.
 
     `resume` goes on after the last finished epoch in `out`, until the `epochs` of this call.
     Raises FloatingPointError on the first non-finite loss, before its update.
@@ -134,13 +138,14 @@ def pretrain(config: PretrainConfig, out: Path, resume: bool = False) -> Path:
     )
     schedule = LambdaLR(optimizer, lambda step: rate(step, config))
     history: list[dict[str, float]] = []
+    ends: list[dict[str, Tensor]] = []  # the reader's weights at the end of each cycle
     last = out / "last.pt"
     if resume:
         saved = torch.load(last, weights_only=True)
         both.load_state_dict(saved["weights"])
         optimizer.load_state_dict(saved["optimizer"])
         schedule.load_state_dict(saved["schedule"])
-        history = saved["history"]
+        history, ends = saved["history"], saved["ends"]
 
     tests = {
         "wide": drawn(config.tested, 0, VALIDATION_SEED, others=False),
@@ -185,12 +190,16 @@ def pretrain(config: PretrainConfig, out: Path, resume: bool = False) -> Path:
             continue
         history[-1] |= {name: read_right(reader, *test) for name, test in tests.items()}
         bar.set_postfix({name: f"{value:.3f}" for name, value in history[-1].items()})
-        state = {"weights": both.state_dict(), "optimizer": optimizer.state_dict()}
+        if epoch + 1 == config.epochs:
+            ends.append(deepcopy(reader.state_dict()))
+        state = {"weights": both.state_dict(), "optimizer": optimizer.state_dict(), "ends": ends}
         torch.save(state | {"schedule": schedule.state_dict(), "history": history}, last)
         (out / "config.json").write_text(json.dumps(asdict(config), indent=2) + "\n")
         (out / "history.json").write_text(json.dumps(history, indent=1) + "\n")
-        save(reader, out / "start.pt")
-        save(restructured(reader, DIGITS, NUMERALS), out / "digits.pt")
+        start = deepcopy(reader)
+        start.load_state_dict(mean_weights(ends or [reader.state_dict()]))
+        save(start, out / "start.pt")
+        save(restructured(start, DIGITS, NUMERALS), out / "digits.pt")
     return out / "start.pt"
 
 

@@ -32,7 +32,7 @@ from tqdm import tqdm
 
 from training.captcha.augment import SCREENSHOT, augmented
 from training.captcha.images import SUFFIXES, Images, joined, load, read_grey
-from training.captcha.model import CaptchaReader, ReaderConfig, restructured, save
+from training.captcha.model import CaptchaReader, ReaderConfig, mean_weights, restructured, save
 from training.captcha.model import load as load_reader
 
 matplotlib.use("Agg")
@@ -205,13 +205,7 @@ def averaged(readers: Sequence[CaptchaReader], pixels: np.ndarray) -> CaptchaRea
     statistics of the pixels (N, 50, 200). The readers must have begun with the same weights.
     """
     mean = deepcopy(readers[0])
-    states = [reader.state_dict() for reader in readers]
-    mean.load_state_dict(
-        {
-            name: torch.stack([state[name].double() for state in states]).mean(0)
-            for name in states[0]
-        }
-    )
+    mean.load_state_dict(mean_weights([reader.state_dict() for reader in readers]))
     some = torch.from_numpy(pixels[:: -(-len(pixels) // NORMALISED)])
     update_bn(some.split(128), mean)
     return mean

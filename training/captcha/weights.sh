@@ -16,8 +16,10 @@ for style in plain lines grain wave dark; do
   generate "test_$style" "$style" 2000 2
 done
 
-python -m training.captcha.pretrain --out "$runs/start" \
-  $([ -e "$runs/start/last.pt" ] && echo --resume)
+for epochs in 24 36; do # two cycles
+  python -m training.captcha.pretrain --out "$runs/start" --epochs "$epochs" \
+    $([ -e "$runs/start/last.pt" ] && echo --resume)
+done
 
 [ -e "$runs/start/judged.pt" ] ||
   python -m training.captcha.judge --reader "$runs/start/digits.pt" --out "$runs/start/judged.pt"

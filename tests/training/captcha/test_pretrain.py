@@ -72,6 +72,18 @@ def test_a_run_leaves_weights_that_know_all_places_and_signs_and_is_resumed(tmp_
     assert np.isfinite([row["loss"] for row in history]).all()
 
 
+def test_the_start_is_the_mean_of_the_weights_at_the_ends_of_cycles(tmp_path):
+    ends = []
+    for epochs in (1, 3):
+        config = PretrainConfig(**(TINY.__dict__ | {"epochs": epochs}))
+        start = load(pretrain(config, tmp_path, resume=epochs > 1)).state_dict()
+        weights = torch.load(tmp_path / "last.pt", weights_only=True)["weights"]
+        ends.append({name: weights[f"0.{name}"].clone() for name in start})
+    for name, value in start.items():
+        np.testing.assert_allclose(value, (ends[0][name] + ends[1][name]) / 2, atol=1e-6)
+    assert any((ends[0][name] != ends[1][name]).any() for name in start)
+
+
 def test_the_shipped_start_reads_the_samples_as_six_digits():
     start = load(ROOT / "training" / "captcha" / "start.pt")
     assert (start.config.places, start.config.alphabet) == (MOST_PLACES, wide.ALPHABET)
