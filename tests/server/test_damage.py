@@ -135,8 +135,11 @@ def damaged(source: Path, folder: Path, table: dict, versions: bool = False) -> 
     repository = shutil.copytree(source, folder / "repository")
     for name, (model, damage, _) in table.items():
         copy = shutil.copytree(source / model, repository / name)
-        if versions and not (copy / "2").exists():
-            shutil.copytree(copy / "1", copy / "2")
+        if versions:  # 1 and 2, whatever they are
+            for number, path in enumerate(sorted(copy.glob("[0-9]*")), 1):
+                path.rename(copy / str(number))
+            if not (copy / "2").exists():
+                shutil.copytree(copy / "1", copy / "2")
         damage(copy / "2" if versions else copy / "config.pbtxt")
     return repository
 

@@ -359,31 +359,31 @@ def is_newest(victim: Victim) -> float:
 
 
 def test_a_new_manifest_is_served_without_a_word(victim, models, keys, storage):
-    assert (read(victim.grpc_url), heads(victim), is_newest(victim)) == ("265649", 2, 1)
-    shutil.copytree(models / "captcha_heads" / "2", models / "captcha_heads" / "3")
+    assert (read(victim.grpc_url), heads(victim), is_newest(victim)) == ("265649", 3, 1)
+    shutil.copytree(models / "captcha_heads" / "3", models / "captcha_heads" / "4")
     publish(storage, models, keys[0])
-    until(lambda: heads(victim) == 3, 60)
+    until(lambda: heads(victim) == 4, 60)
     assert read(victim.grpc_url) == "265649"
 
 
 def test_one_that_answers_wrongly_is_refused_and_told_once(victim, models, keys, storage):
     """Its weights have the right size, and the digest that the signed manifest says."""
-    weights = models / "captcha_heads" / "3" / "model.bin"
+    weights = models / "captcha_heads" / "4" / "model.bin"
     right = weights.read_bytes()
     weights.write_bytes(right[:-20000] + bytes(20000))
     publish(storage, models, keys[0])
     weights.write_bytes(right)
     until(lambda: "captcha_plain.png: read " in victim.log.read_text(), 60)
     until(lambda: is_newest(victim) == 0)
-    assert (read(victim.grpc_url), heads(victim)) == ("265649", 3)
+    assert (read(victim.grpc_url), heads(victim)) == ("265649", 4)
     assert victim.log.read_text().count("not reloaded, what was served is served on: ") == 1
 
 
 def test_one_that_is_not_signed_is_refused(victim, models, storage):
-    (models / "captcha_heads" / "3" / "note").touch()
+    (models / "captcha_heads" / "4" / "note").touch()
     publish(storage, models)
     until(lambda: ": not signed, and --repository-key" in victim.log.read_text())
-    assert (read(victim.grpc_url), heads(victim)) == ("265649", 3)
+    assert (read(victim.grpc_url), heads(victim)) == ("265649", 4)
 
 
 def test_a_storage_that_goes_away_is_told_once_and_changes_nothing(victim, s3):
@@ -408,17 +408,17 @@ def test_a_start_on_one_that_answers_wrongly_serves_the_last_good_one(
 ):
     """The last of these, which ends the server; the next has its cache."""
     assert victim.end() == 0
-    weights = models / "captcha_heads" / "3" / "model.bin"
+    weights = models / "captcha_heads" / "4" / "model.bin"
     weights.write_bytes(weights.read_bytes()[:-20000] + bytes(20000))
+    shutil.rmtree(models / "captcha_heads" / "3")
     shutil.rmtree(models / "captcha_heads" / "2")
-    shutil.rmtree(models / "captcha_heads" / "1")
     publish(storage, models, keys[0])
     ports = {"http_port": 0, "grpc_port": 0, "metrics_port": 0}
     settings = Settings(
         published=storage.url, repository_cache=cache, repository_key=keys[1], **ports
     )
     with Server(settings) as server:
-        assert server.supervisor.release.versions["captcha_heads"] == 3
+        assert server.supervisor.release.versions["captcha_heads"] == 4
         assert read(server.grpc_url) == "265649"
     assert re.search(
         r"captcha_plain\.png: read .*; served instead: the last good one, sha256:",

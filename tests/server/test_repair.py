@@ -67,7 +67,7 @@ def repository(captcha_repository, tmp_path_factory) -> Path:
 def victim(repository) -> Iterator[Victim]:
     """Its server; what it serves has been overwritten in place meanwhile."""
     with Victim("--repository", str(repository)) as victim:
-        weights = repository / "captcha_heads" / "2" / "model.bin"
+        weights = repository / "captcha_heads" / "3" / "model.bin"
         weights.write_bytes(weights.read_bytes()[:1000])
         yield victim
 
@@ -173,7 +173,7 @@ def test_a_corrupt_version_is_refused_and_the_old_one_serves_on(victim):
     assert status == 1
     assert re.search(r"not reloaded, what was served is served on: .*captcha_heads: ", told)
     assert told.count("\n") == 1
-    assert victim.metric("countersign_model_version")['model="captcha_heads"'] == 2
+    assert victim.metric("countersign_model_version")['model="captcha_heads"'] == 3
     assert read(victim) == "265649"
 
 
@@ -182,10 +182,10 @@ def test_a_version_that_answers_wrongly_is_refused_by_a_signals_reload_too(
 ):
     """Its weights have the right size, and are another model's."""
     heads = repository / "captcha_heads"
-    shutil.copytree(captcha_repository / "captcha_heads" / "2", heads / "3")
-    weights = bytearray((heads / "3" / "model.bin").read_bytes())
+    shutil.copytree(captcha_repository / "captcha_heads" / "3", heads / "4")
+    weights = bytearray((heads / "4" / "model.bin").read_bytes())
     weights[-20000:] = bytes(20000)  # of the digits' own layer
-    (heads / "3" / "model.bin").write_bytes(weights)
+    (heads / "4" / "model.bin").write_bytes(weights)
     victim.process.send_signal(signal.SIGHUP)
     until(told(victim, r"W not .* served on: captcha_reader, captcha_plain\.png: read \d{6}, "))
 
@@ -193,14 +193,14 @@ def test_a_version_that_answers_wrongly_is_refused_by_a_signals_reload_too(
 def test_a_good_version_is_switched_to_without_a_lost_request(
     victim, repository, captcha_repository
 ):
-    weights = captcha_repository / "captcha_heads" / "2" / "model.bin"
-    shutil.copy(weights, repository / "captcha_heads" / "3" / "model.bin")
+    weights = captcha_repository / "captcha_heads" / "3" / "model.bin"
+    shutil.copy(weights, repository / "captcha_heads" / "4" / "model.bin")
     assert reload(victim) == (
         0,
-        "reloaded: captcha_heads 3, captcha_postprocess 1, captcha_preprocess 1, "
+        "reloaded: captcha_heads 4, captcha_postprocess 1, captcha_preprocess 1, "
         "captcha_reader 1\n",
     )
-    assert victim.metric("countersign_model_version")['model="captcha_heads"'] == 3
+    assert victim.metric("countersign_model_version")['model="captcha_heads"'] == 4
     assert read(victim) == "265649"
 
 

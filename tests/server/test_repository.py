@@ -29,9 +29,9 @@ def test_a_step_gets_more_processes_never_fewer(config, expected):
 def test_the_copy_has_one_version_of_each_model_and_stays_as_it_was(tmp_path):
     source, copy = tmp_path / "source", tmp_path / "a b"
     shutil.copytree(REPOSITORY, source)
-    lay_out(source, copy, {"document_yolo": 7, "captcha_heads": 2}, preprocesses=7)
+    lay_out(source, copy, {"document_yolo": 7, "captcha_heads": 3}, preprocesses=7)
     assert [path.name for path in copy.glob("document_yolo/[0-9]*")] == ["7"]
-    assert [path.name for path in copy.glob("captcha_heads/[0-9]*")] == ["2"]
+    assert [path.name for path in copy.glob("captcha_heads/[0-9]*")] == ["3"]
     assert "count: 7" in (copy / "document_preprocess" / "config.pbtxt").read_text()
     weights = (copy / "document_yolo" / "7" / "model.bin").read_bytes()
     (source / "document_yolo" / "7" / "model.bin").write_bytes(b"overwritten")
@@ -42,20 +42,20 @@ def test_the_copy_has_one_version_of_each_model_and_stays_as_it_was(tmp_path):
 def test_a_model_whose_config_says_which_versions_is_copied_as_it_is(tmp_path):
     shutil.copytree(REPOSITORY / "captcha_heads", tmp_path / "source" / "captcha_heads")
     config = tmp_path / "source" / "captcha_heads" / "config.pbtxt"
-    config.write_text(config.read_text() + "version_policy { specific { versions: [1] } }\n")
+    config.write_text(config.read_text() + "version_policy { specific { versions: [2] } }\n")
     assert newest(tmp_path / "source", {}) == {}
     lay_out(tmp_path / "source", tmp_path / "copy", {}, preprocesses=2)
-    assert (tmp_path / "copy" / "captcha_heads" / "1" / "model.xml").exists()
     assert (tmp_path / "copy" / "captcha_heads" / "2" / "model.xml").exists()
+    assert (tmp_path / "copy" / "captcha_heads" / "3" / "model.xml").exists()
 
 
 def test_a_model_that_cannot_be_read_is_named(tmp_path):
     shutil.copytree(REPOSITORY / "captcha_heads", tmp_path / "source" / "captcha_heads")
-    weights = tmp_path / "source" / "captcha_heads" / "2" / "model.bin"
+    weights = tmp_path / "source" / "captcha_heads" / "3" / "model.bin"
     weights.unlink()
     weights.symlink_to("nowhere")
     with pytest.raises(ModelError, match=r"captcha_heads: cannot be read: .*No such file") as told:
-        lay_out(tmp_path / "source", tmp_path / "copy", {"captcha_heads": 2}, preprocesses=2)
+        lay_out(tmp_path / "source", tmp_path / "copy", {"captcha_heads": 3}, preprocesses=2)
     assert told.value.blamed == ("captcha_heads",)
 
 
@@ -68,11 +68,11 @@ def test_versions_are_numbers_newest_first(tmp_path):
 
 
 def test_versions_that_are_held_are_passed_over():
-    assert newest(REPOSITORY, {"captcha_heads": {2: "taken back"}})["captcha_heads"] == 1
-    served = {"captcha_heads": 2}
-    assert older(REPOSITORY, served, ["captcha_heads"], {"captcha_heads": {1: "no"}}) == {}
+    assert newest(REPOSITORY, {"captcha_heads": {3: "taken back"}})["captcha_heads"] == 2
+    served = {"captcha_heads": 3}
+    assert older(REPOSITORY, served, ["captcha_heads"], {"captcha_heads": {2: "no"}}) == {}
     with pytest.raises(ServerError, match=r"captcha_heads: all of its versions are held: .*why"):
-        newest(REPOSITORY, {"captcha_heads": {1: "why", 2: "why"}})
+        newest(REPOSITORY, {"captcha_heads": {2: "why", 3: "why"}})
 
 
 def test_what_is_held_comes_back_as_it_was_written(tmp_path):
@@ -100,10 +100,10 @@ def test_where_it_cannot_be_told_what_is_held_the_remedy_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("served", "blamed", "expected"),
     [
-        ({"captcha_heads": 2}, ["captcha_heads"], {"captcha_heads": 1}),
-        ({"captcha_heads": 2, "captcha_postprocess": 1}, ["captcha_reader"], {"captcha_heads": 1}),
-        ({"captcha_heads": 1}, ["captcha_heads"], {}),
-        ({"captcha_heads": 2}, ["document_detector"], {}),
+        ({"captcha_heads": 3}, ["captcha_heads"], {"captcha_heads": 2}),
+        ({"captcha_heads": 3, "captcha_postprocess": 1}, ["captcha_reader"], {"captcha_heads": 2}),
+        ({"captcha_heads": 2}, ["captcha_heads"], {}),
+        ({"captcha_heads": 3}, ["document_detector"], {}),
     ],
     ids=["a model", "an ensemble", "the oldest", "another"],
 )
