@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -16,6 +17,18 @@ def captcha_repository(tmp_path_factory) -> Path:
     for model in (ROOT / "model_repository").glob("captcha_*"):
         shutil.copytree(model, repository / model.name)
     return repository
+
+
+def misread(version: Path) -> None:
+    """Lets a reader's version answer wrongly, whose files are right but for their digests: no
+    weights in the layer that tells digits apart (10 by hidden units).
+    """
+    graph = ElementTree.parse(version / "model.xml")
+    (layer,) = (data for data in graph.iter("data") if data.get("shape") == "10, 128")
+    begin, size = int(layer.attrib["offset"]), int(layer.attrib["size"])
+    weights = bytearray((version / "model.bin").read_bytes())
+    weights[begin : begin + size] = bytes(size)
+    (version / "model.bin").write_bytes(weights)
 
 
 def processes_of(group: int) -> list[str]:

@@ -21,6 +21,7 @@ from server.published import Published
 from server.settings import ROOT, parse
 from server.storage import Storage
 from tests.reliability.chaos import Victim
+from tests.server.conftest import misread
 from tests.server.test_repair import until
 from tests.storage import S3, SECRET
 
@@ -370,7 +371,7 @@ def test_one_that_answers_wrongly_is_refused_and_told_once(victim, models, keys,
     """Its weights have the right size, and the digest that the signed manifest says."""
     weights = models / "captcha_heads" / "4" / "model.bin"
     right = weights.read_bytes()
-    weights.write_bytes(right[:-20000] + bytes(20000))
+    misread(weights.parent)
     publish(storage, models, keys[0])
     weights.write_bytes(right)
     until(lambda: "captcha_plain.png: read " in victim.log.read_text(), 60)
@@ -408,8 +409,7 @@ def test_a_start_on_one_that_answers_wrongly_serves_the_last_good_one(
 ):
     """The last of these, which ends the server; the next has its cache."""
     assert victim.end() == 0
-    weights = models / "captcha_heads" / "4" / "model.bin"
-    weights.write_bytes(weights.read_bytes()[:-20000] + bytes(20000))
+    misread(models / "captcha_heads" / "4")
     shutil.rmtree(models / "captcha_heads" / "3")
     shutil.rmtree(models / "captcha_heads" / "2")
     publish(storage, models, keys[0])
