@@ -10,11 +10,10 @@ from scipy.stats import beta
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-# Mean and deviation of slope and offset of the line in `wrong_shares`. Readers of four portals (500
-# images each, benchmarks.captcha_portals.calibration) have slopes of 0.84 to 1.40 and offsets of
-# -0.63 to -0.03. The deviations are one and a half times theirs, since four are few.
-PRIOR_SLOPE = (1.1, 0.35)
-PRIOR_OFFSET = (-0.3, 0.4)
+# Mean and deviation of slope and offset of the line in `wrong_shares`: those of five portals, 500
+# images each (benchmarks.captcha_portals.calibration). Slopes are 0.84 to 1.40, offsets -0.63 to 0.
+PRIOR_SLOPE = (1.1, 0.2)
+PRIOR_OFFSET = (-0.25, 0.25)
 DRAWS = 500  # of the slope and the offset
 LEVEL = 0.95  # of intervals
 

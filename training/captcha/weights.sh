@@ -24,5 +24,5 @@ done
 [ -e "$runs/start/judged.pt" ] ||
   python -m training.captcha.judge --reader "$runs/start/digits.pt" --out "$runs/start/judged.pt"
 
-python -m export.captcha "$runs/start/judged.pt" --version 3 --precision 0.998 \
+python -m export.captcha "$runs/start/judged.pt" --version 3 \
   --validation "$runs"/data/validation* --test "$runs"/data/test_*
