@@ -15,7 +15,7 @@ def run():
     """A server under load: its blows, and the users' answers."""
     blows = []
     with Victim("--replicas", "2") as victim:
-        with Users(victim.http_url, victim.grpc_url, users=4) as users:
+        with Users(victim.http_url, victim.grpc_url, users=8) as users:  # more than hang at once
             for name, sent in (
                 ("document_yolo", signal.SIGKILL),
                 ("tritonserver", signal.SIGSTOP),
