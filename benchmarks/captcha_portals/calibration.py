@@ -28,9 +28,7 @@ from training.captcha.train import HELD_OUT, logits_of
 
 IMAGES = (250, 500)
 PRECISIONS = (0.9995, 0.999, 0.995)
-FLAT = np.array(
-    (10.0, 10.0)
-)  # deviations of a prior that keeps a fit finite where no reading is wrong
+FLAT = np.full(2, 10.0)  # deviations of a prior that keeps a fit finite where none is wrong
 
 Row = dict  # one reader: portal, images, seed, and its figures
 

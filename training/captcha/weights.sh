@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Makes start weights for portals and a judged reader of six digits from seeds, and exports the reader
 # as the next version if it passes: training/captcha/weights.sh RUNS
-# Version 2, which is shipped, was made by an earlier recipe (its model card names the commit).
+# Version 3, which is shipped, is such a one; its first cycle was trained in several parts, and version
+# 2 by an earlier recipe (its model card names the commit).
 set -euo pipefail
 runs=$1
 export PATH="$PWD/.venv/bin:$PATH"
