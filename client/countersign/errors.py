@@ -129,8 +129,8 @@ def closed(url: str) -> Closed:
     return Closed(f"{url}: the client is closed")
 
 
-def misdirected(reason: str) -> Unavailable:
-    """The error of an address that is another server's, which is not asked again."""
+def unavailable_for_good(reason: str) -> Unavailable:
+    """The error of what time does not mend, and which is not tried again."""
     error = Unavailable(reason)
     error.retry_after_s = math.inf
     return error

@@ -22,8 +22,8 @@ from google.protobuf.message_factory import GetMessageClass
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from countersign.address import Address, Tls
-from countersign.errors import CountersignError, closed, meant, misdirected
-from countersign.lifetimes import cancelled, renew_after_fork
+from countersign.errors import CountersignError, closed, meant, unavailable_for_good
+from countersign.lifetimes import Unforked, cancelled, renew_after_fork
 from countersign.messages import NO_HEADERS, Config, Infer, Request, id_headers
 
 OPTIONS = (
@@ -48,6 +48,11 @@ LAST_ERROR = re.compile(r"last error: [A-Z_]+: (?:ipv[46]:\S+: )?(.+)", re.DOTAL
 NOT_HTTP2, HUNG_UP = "Failed parsing HTTP/2", ("Socket closed", "Connection reset by peer")
 PROBE = b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 PROBE_TIMEOUT_S = 1.0
+UNDER_WAY = Unforked(patience_s=5.0)  # gRPC may crash in a child that was forked during a call
+SPLIT = (
+    "this process was forked while a call over gRPC was under way, which gRPC does not survive: "
+    "fork before the first call, start it by spawn, or use HTTP"
+)
 
 
 class GrpcConnection:
@@ -69,11 +74,14 @@ class GrpcConnection:
 
     def send(self, request: Request, timeout_s: float | None) -> Any:
         """The reply. Raises CountersignError."""
+        if UNDER_WAY.split:
+            raise unavailable_for_good(f"{self._address.netloc}: {SPLIT}")
         method, message = to_message(request)
         try:
             call = getattr(self._opened(), method)
             told = (*self._metadata, *id_headers(request).items())
-            reply = call(message, timeout=timeout_s, metadata=told)
+            with UNDER_WAY.call():
+                reply = call(message, timeout=timeout_s, metadata=told)
         except (grpc.RpcError, ValueError) as error:
             if self._closed.is_set():
                 raise closed(self._address.netloc) from error
@@ -217,11 +225,11 @@ def translated(error: grpc.RpcError, address: Address, doubt: Doubt) -> Counters
     """What a failed call means. A server in doubt is asked over HTTP."""
     reason = error.details() or ""
     if NOT_HTTP2 in reason or doubt.certain(reason, address.endpoint):
-        return misdirected(
+        return unavailable_for_good(
             f"{address.netloc}: this port does not speak gRPC: name the gRPC port, or protocol http"
         )
     if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-        return misdirected(f"{address.netloc}: {reason}: is this the server's gRPC port?")
+        return unavailable_for_good(f"{address.netloc}: {reason}: is this the server's gRPC port?")
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         reason = "no answer"  # the call adds how long it waited
     if found := LAST_ERROR.search(reason):

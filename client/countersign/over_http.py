@@ -29,7 +29,7 @@ from countersign.errors import (
     Unavailable,
     closed,
     meant,
-    misdirected,
+    unavailable_for_good,
 )
 from countersign.lifetimes import cancelled, renew_after_fork
 from countersign.messages import NO_HEADERS, Config, Infer, Request, id_headers
@@ -121,7 +121,7 @@ class AsyncHttpConnection:
                 return json.loads(content)
             except (ValueError, LookupError, InferenceServerException) as error:
                 reason = f"{content[:20]!r}, not a reply of Triton's: another server's port?"
-                raise misdirected(f"{self._address.netloc}: {reason}") from error
+                raise unavailable_for_good(f"{self._address.netloc}: {reason}") from error
 
 
 class HttpConnection:
@@ -239,7 +239,7 @@ def refused(
     status: int, content: bytes, headers: Mapping[str, str], address: Address
 ) -> CountersignError:
     """What an answer other than 200 means."""
-    elsewhere = misdirected(
+    elsewhere = unavailable_for_good(
         f"{address.netloc}: HTTP {status} instead of an answer: is this the server's HTTP port?"
     )
     try:
@@ -269,7 +269,7 @@ def translated(error: Exception, address: Address) -> CountersignError:
     url = address.netloc
     kind = next(kind for failure, kind in FAILURES if isinstance(error, failure))
     if isinstance(error, aiohttp.ClientResponseError):
-        return misdirected(
+        return unavailable_for_good(
             f"{url}: this port does not speak HTTP/1: name the HTTP port, or protocol grpc"
         )
     if kind is DeadlineExceeded:

@@ -151,13 +151,17 @@ def test_a_restart_of_the_server_loses_no_page(serving):
 FORKS = """
 import os, sys, threading
 from countersign import Client, CountersignError
-url, protocol = sys.argv[1:]
+url, protocol, image, forks = sys.argv[1:]
 client = Client(url, protocol=protocol)
 client.detect(b"page")
-busy = threading.Thread(target=client.detect, args=(b"busy",), daemon=True)
-busy.start()
+
+def busy():
+    while True:
+        client.detect(image.encode())
+
+threading.Thread(target=busy, daemon=True).start()
 sys.stdin.readline()  # it has begun
-for attempt in range(2):
+for _ in range(int(forks)):
     child = os.fork()
     if not child:
         try:
@@ -166,20 +170,37 @@ for attempt in range(2):
         except CountersignError as error:
             print(error, flush=True)
         os._exit(0)
-    os.waitpid(child, 0)
+    _, status = os.waitpid(child, 0)
+    assert not status, status
 print(len(client.detect(b"page")), flush=True)
 """
 
 
-def test_a_fork_leaves_both_processes_with_a_client(fake):
-    """One call is under way in another thread while the process forks."""
-    fake.script = ["", "stall"]
-    command = [sys.executable, "-c", FORKS, fake.url, fake.protocol]
+def printed_by_forks(fake, *, busy_with, forks):
+    """By each child and then by the parent, where another thread calls without end."""
+    command = [sys.executable, "-c", FORKS, fake.url, fake.protocol, busy_with, str(forks)]
     pipes = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
     with subprocess.Popen(command, text=True, **pipes) as process:
-        assert fake.stalled.acquire(timeout=30)
-        printed = process.communicate("\n", timeout=60)
-    assert printed[0].split() == ["2"] * 3, printed
+        deadline = time.monotonic() + 30
+        while len(fake.asked) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        printed, errors = process.communicate("\n", timeout=60)
+    assert not process.returncode, errors
+    return printed.splitlines()
+
+
+def test_a_fork_amid_calls_leaves_all_processes_with_a_client(fake):
+    assert printed_by_forks(fake, busy_with="slow", forks=20) == ["2"] * 21
+
+
+def test_a_fork_does_not_wait_for_ever_for_a_call(fake):
+    fake.script = ["", "stall"]
+    child, parent = printed_by_forks(fake, busy_with="page", forks=1)
+    assert parent == "2"
+    if fake.protocol == "http":
+        assert child == "2"
+    else:
+        assert "forked while a call over gRPC was under way" in child
 
 
 def test_an_interrupted_call_ends_the_servers_work(fake):

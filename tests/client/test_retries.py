@@ -5,7 +5,7 @@ import math
 import pytest
 
 from countersign import DeadlineExceeded, Denied, Refused, Unavailable
-from countersign.errors import misdirected
+from countersign.errors import unavailable_for_good
 from countersign.retries import Attempts
 
 LOST = Unavailable("connection refused")
@@ -75,7 +75,7 @@ def test_a_server_that_says_a_time_after_the_deadline_is_not_waited_for():
 
 
 @pytest.mark.parametrize("timeout_s", [30, None])
-@pytest.mark.parametrize("failure", [Refused("a"), Denied("b"), misdirected("c")])
+@pytest.mark.parametrize("failure", [Refused("a"), Denied("b"), unavailable_for_good("c")])
 def test_what_would_fail_again_is_raised_at_once(failure, timeout_s):
     with pytest.raises(type(failure)) as raised:
         Attempts(timeout_s, Clock()).pause_s(failure)
