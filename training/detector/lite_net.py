@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, softplus
 
+from training.detector.depthwise import hasten
 from training.detector.labels import CLASSES
 
 STRIDES = (8, 16, 32)
@@ -76,6 +77,7 @@ class Lite(nn.Module):
         self.shrink = nn.ModuleList(separable(WIDTH, WIDTH, 2) for _ in STRIDES[:-1])
         self.up = nn.ModuleList(separable(WIDTH, WIDTH) for _ in STRIDES[:-1])
         self.heads = nn.ModuleList(Head(len(classes)) for _ in STRIDES)
+        hasten(self)
 
     def forward(self, pixels: Tensor) -> Tensor:
         maps = self.backbone(pixels * 2 - 1)  # as its weights were trained
