@@ -24,7 +24,6 @@ import openvino as ov
 import torch
 from scipy.special import softmax
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 from tqdm import tqdm
 
 from export import reader as entry
@@ -49,28 +48,19 @@ VIEWS = 5  # changed views of each validation image, beside the image itself
 COMPARED = 300  # images whose probabilities the graph must give as the checkpoint does
 OTHERS = 200  # pictures of each kind that shows no six digits
 OTHERS_SEED = 4
-CROP = (slice(3, HEIGHT - 3), slice(10, WIDTH - 10))  # of the second view
 
 Read = Callable[[np.ndarray], np.ndarray]  # pixels (1, 50, 200) uint8 -> logits (1, 6, 10)
 
 
 class Served(nn.Module):
-    """The graph that is served: pixels (B, 50, 200) uint8 -> logits (B, 6, 10) / temperature.
+    """The graph that is served: pixels (B, 50, 200) uint8 -> logits (B, 6, 10) / temperature."""
 
-    With `tta` the logits are the mean of two views: the image, and its middle enlarged.
-    """
-
-    def __init__(self, reader: CaptchaReader, temperature: float = 1, tta: bool = False) -> None:
+    def __init__(self, reader: CaptchaReader, temperature: float) -> None:
         super().__init__()
-        self.reader, self.temperature, self.tta = reader, temperature, tta
+        self.reader, self.temperature = reader, temperature
 
     def forward(self, pixels: Tensor) -> Tensor:
-        logits = self.reader(pixels)
-        if self.tta:
-            middle = pixels.float()[:, None, CROP[0], CROP[1]]
-            view = interpolate(middle, (HEIGHT, WIDTH), mode="bilinear", align_corners=False)
-            logits = (logits + self.reader(view[:, 0])) / 2
-        return logits / self.temperature
+        return self.reader(pixels) / self.temperature
 
 
 def with_views(images: Images, views: int = VIEWS, seed: int = 0) -> Images:
@@ -129,12 +119,12 @@ def held_out(checkpoint: Path) -> tuple[np.ndarray, np.ndarray, dict]:
     return logits, labels, {"images": len(labels), "read by": "the folds of the run"}
 
 
-def read_raw(reader: CaptchaReader, viewed: Images, tta: bool) -> np.ndarray:
+def read_raw(reader: CaptchaReader, viewed: Images) -> np.ndarray:
     """Logits of these images as they are read without a judge: a few that it levels would ask for a
     temperature that makes all others sure.
     """
     judge, reader.judge = reader.judge, None
-    logits = logits_of(Served(reader, tta=tta), viewed.pixels).numpy()
+    logits = logits_of(reader, viewed.pixels).numpy()
     reader.judge = judge
     return logits
 
@@ -221,7 +211,6 @@ def export(
     repository: Path = REPOSITORY,
     version: int | None = None,
     int8: bool = False,
-    tta: bool = False,
     precision: float = 0.999,
     in_place: bool = False,
     others: int = OTHERS,
@@ -243,13 +232,13 @@ def export(
     tests = {name: fitting(images, reader, name) for name, images in tests.items()}
     if validation is not None:
         viewed = with_views(fitting(validation, reader, "validation"))
-        raw, labels = read_raw(reader, viewed, tta), viewed.labels
+        raw, labels = read_raw(reader, viewed), viewed.labels
         rests_on = validation.source | {"views": VIEWS}
     else:
         raw, labels, rests_on = held_out(checkpoint)
     temperature, point = temperature_and_point(raw, labels, precision)
     threshold = point.threshold
-    served = Served(reader, temperature, tta).eval()
+    served = Served(reader, temperature).eval()
     some = some_of(tests if validation is None else {"validation with views": viewed})
     truth = logits_of(served, some.pixels).numpy()
 
@@ -279,7 +268,7 @@ def export(
                 "pixels": "grey uint8",
                 "digits": reader.config.places,
             },
-            "graph": {"weights": "INT8" if int8 else "FP16", "tta": tta, "gaps": gaps},
+            "graph": {"weights": "INT8" if int8 else "FP16", "gaps": gaps},
             "thresholds": {"min_confidence": threshold, "precision": precision},
             "calibration": {"temperature": temperature} | asdict(point),
             "metrics": metrics,
@@ -329,7 +318,6 @@ def main() -> None:
     parser.add_argument("--version", type=int, help="else the next one")
     parser.add_argument("--replace", action="store_true", help="the version that is there")
     parser.add_argument("--int8", action="store_true", help="quantise weights and activations")
-    parser.add_argument("--tta", action="store_true", help="average two views in the graph")
     parser.add_argument("--precision", type=float, default=0.999, help="of what is answered")
     args = parser.parse_args()
     try:
@@ -340,7 +328,6 @@ def main() -> None:
             args.repository,
             args.version,
             args.int8,
-            args.tta,
             args.precision,
             args.replace,
         )
