@@ -5,7 +5,7 @@
 trains every variant on the same images and scores it on the same test images, in this process:
 RUNS/ablation.json has the exact match of each seed, RUNS/ablation.png shows them. Variants that
 RUNS already holds are not trained anew. What the graph's precision is worth stands in the model
-card that export.captcha writes, with and without --int8. All readers have one view.
+card that export.captcha writes, with and without --int8.
 """
 
 import argparse
@@ -226,7 +226,7 @@ def main() -> None:
         "--start", type=Path, help="measure what this checkpoint is worth as a start, alone"
     )
     args = parser.parse_args()
-    config = TrainConfig(epochs=args.epochs, learning_rate=args.learning_rate, folds=0, views=1)
+    config = TrainConfig(epochs=args.epochs, learning_rate=args.learning_rate, folds=0)
     measure = partial(starts, args.start) if args.start else choices
     table = ablation(load(args.images), load(args.test), args.seeds, config, args.out, measure)
     draw(table, args.out / "ablation.png")

@@ -61,7 +61,7 @@ class TrainConfig:
     learning_rate: float = 3e-3  # the peak of one cycle
     folds: int = 3  # 0: one reader of all images, and export needs others to calibrate on
     repeats: int = 2  # ways to part the images into folds
-    views: int = 2  # of each image that is read; 1 takes half the time, and answers less
+    views: int = ReaderConfig.views  # of each image that is read; 2 take twice as long
     rotation: float = 5  # degrees
     translation: float = 0.03  # share of each side; more cuts digits off that fill the picture
     perspective: float = 0.1
