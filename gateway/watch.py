@@ -90,7 +90,7 @@ class Watch:
 def tell(record: dict) -> None:
     """Writes a line of JSON to stdout; nobody need read it."""
     with suppress(OSError, ValueError):
-        print(json.dumps(record), flush=True)
+        print(json.dumps(record) + "\n", end="", flush=True)
 
 
 def from_elsewhere(scope: Scope) -> bool:

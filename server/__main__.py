@@ -8,15 +8,14 @@ requests, `python -m server keys` says who may ask it.
 import signal
 import sys
 import time
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from threading import Event, Thread
-from typing import TextIO
 
 from server import control, keys, readiness, rollout_command
 from server.control import reloaded
 from server.cores import Plan, share
 from server.gateway import Gateway
-from server.log import warn
+from server.log import say, warn
 from server.ports import check_ports
 from server.server import Server
 from server.settings import GATEWAY_PORT, ServerError, Settings, parse
@@ -77,12 +76,6 @@ def plan(settings: Settings) -> str:
         return str(Plan(settings.threads))
     least = Plan(share(settings.threads, settings.replicas, 0))
     return f"{settings.threads} cores: {settings.replicas} replicas, the first on {least}"
-
-
-def say(line: str, stream: TextIO | None = None) -> None:
-    """Writes a line to stdout or `stream`; nobody need read it."""
-    with suppress(OSError, ValueError):
-        print(line, file=stream or sys.stdout, flush=True)
 
 
 class Stopped(Exception):

@@ -3,12 +3,12 @@
 import os
 import sys
 import time
-from contextlib import suppress
 from importlib.util import find_spec
 from threading import Event, Thread
 
 from server import process, vitals
 from server.cores import Plan
+from server.log import say
 from server.ports import address, free_port
 from server.settings import ROOT, ServerError, Settings
 
@@ -101,5 +101,4 @@ class Gateway:
             requests = line.startswith("{")  # the log of them
             if not requests:
                 self._last_words = [line.strip()]
-            with suppress(OSError, ValueError):  # it was closed
-                print(line, end="", file=sys.stdout if requests else sys.stderr, flush=True)
+            say(line, sys.stdout if requests else sys.stderr)

@@ -5,12 +5,21 @@ import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from threading import Thread
+from typing import TextIO
+
+
+def say(line: str, stream: TextIO | None = None) -> None:
+    """Writes a line to stdout or `stream`, whole, whoever writes beside; nobody need read it.
+
+    What a process writes as it is killed may lack its end, which would take the next line in.
+    """
+    with suppress(OSError, ValueError):  # it was closed
+        print(line.removesuffix("\n") + "\n", end="", file=stream or sys.stdout, flush=True)
 
 
 def warn(text: str) -> None:
-    """Writes a line to stderr, as tritonserver and Envoy write theirs; nobody need read it."""
-    with suppress(OSError, ValueError):
-        print(f"W {text}", file=sys.stderr, flush=True)
+    """Writes a line to stderr, as tritonserver and Envoy write theirs."""
+    say(f"W {text}", sys.stderr)
 
 
 def plain(why: str) -> str:
@@ -94,8 +103,7 @@ class Log:
                 self.errors.append(listening["why"].strip().strip('"'))
             matters = line[:1] in "EW" and not failed and not self.NOISE.search(line)
             if verbose or matters:
-                with suppress(OSError, ValueError):  # stderr was closed
-                    print(line, end="", file=sys.stderr, flush=True)
+                say(line, sys.stderr)
 
     def join(self) -> None:
         """Waits until all that was written has been read."""

@@ -17,7 +17,7 @@ from threading import Event, Thread
 
 from server import held, manifest, signature
 from server.folder import private_folder, reason
-from server.log import warn
+from server.log import say, warn
 from server.manifest import Manifest, Refused, sha256
 from server.settings import ServerError, Settings
 from server.storage import Missing, Storage, Unreachable
@@ -134,8 +134,7 @@ class Published:
                 if self.is_newest or (latest == refused and not again):
                     continue
                 refused, refused_at = latest, time.monotonic()
-                with suppress(OSError, ValueError):  # stdout was closed
-                    print(reload(), flush=True)
+                say(reload())
             except ServerError as error:
                 self.is_newest = False
                 away = isinstance(error, Unreachable)

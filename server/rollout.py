@@ -9,7 +9,6 @@ import math
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from threading import Event, Lock, Thread
@@ -18,7 +17,7 @@ from typing import Any
 from server import door, front, held
 from server.compare import Answer, Failed, Refused, ask
 from server.differences import BATCH, BATCHES_MIN, SURE_OF_TIMES, Differences, share_interval
-from server.log import warn
+from server.log import say, warn
 from server.metrics import family
 from server.question import Question
 from server.readiness import LISTS, malformed
@@ -333,8 +332,7 @@ class Rollouts:
     def _log(self, what: str, ours: Rollout, why: str = "") -> None:
         with self._counting:
             line = {"time": now(), "event": "rollout", "what": what, "why": why, **ours.figures()}
-        with suppress(OSError, ValueError):  # stdout was closed
-            print(json.dumps(line), flush=True)
+        say(json.dumps(line))
 
     def _tell_front(self, share: int, compared: int) -> None:
         door.write(self._folder / "rollout.json", [front.trial(share, compared)])

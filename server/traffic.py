@@ -4,12 +4,12 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from threading import Lock
 
 from server.front import STILL_S
+from server.log import say
 
 ANSWERED = "answered"
 PERIODIC = "DownstreamPeriodic"  # Envoy's word for a line before a request's end
@@ -65,8 +65,7 @@ class Traffic:
             self._wait(record)
             return
         if self._shows:
-            with suppress(OSError, ValueError):  # stdout was closed
-                print(line, end="", flush=True)
+            say(line)
         if not record["call"] or record["call"].endswith(("health", "read")):
             return
         model, came = record["model"] or "", outcome(record)

@@ -6,13 +6,14 @@ import shutil
 import socket
 import sys
 import tempfile
+from types import SimpleNamespace
 
 import pytest
 
 from countersign import Client
 from server import ServerError, Settings, Triton
 from server.folder import check_shm, no_folder
-from server.log import Log
+from server.log import Log, say, warn
 from server.memory import shm_least_mib, shm_start_mib
 from tests.server.conftest import leftovers, processes_of
 
@@ -120,6 +121,19 @@ def test_files_that_could_not_be_copied_are_told_by_the_first_ones_reason():
     full = "[Errno 28] No space left on device: 'a' -> 'b'"
     error = shutil.Error([("a", "b", full), ("c", "d", full)])
     assert no_folder(error) == f"temporary folder: {full}; TMPDIR names another"
+
+
+def test_the_last_words_of_a_process_that_is_killed_do_not_swallow_the_next_line(capsys):
+    Log(iter(["E in the middle of a li"]), verbose=False).join()
+    warn("the next")
+    assert capsys.readouterr().err == "E in the middle of a li\nW the next\n"
+
+
+def test_a_line_is_written_at_once_so_that_none_comes_between():
+    writes = []
+    stream = SimpleNamespace(write=writes.append, flush=lambda: None)
+    say("a line", stream)
+    assert [text for text in writes if text] == ["a line\n"]
 
 
 def test_a_log_that_nobody_reads_holds_nothing_up(monkeypatch):
