@@ -123,11 +123,13 @@ class CaptchaReader(nn.Module):
 
     Each image is brought to mean 0 and deviation 1 first, so its contrast does not matter. Where a
     judge finds no such text, the logits go to 0: no sign is likelier than another. With two views,
-    in evaluation mode, logits are the mean of both.
+    in evaluation mode, logits are the mean of both. ValueError for another number of views.
     """
 
     def __init__(self, config: ReaderConfig) -> None:
         super().__init__()
+        if config.views not in (1, 2):
+            raise ValueError(f"views: {config.views}, limit 1 or 2")
         self.config = config
         self.backbone = feature_maps(config.backbone) if config.columns else whole(config.backbone)
         with torch.no_grad():

@@ -167,3 +167,8 @@ def test_the_second_view_is_the_image_made_smaller_with_its_edges_around_it():
     assert (dark.amax(0) + 1).tolist() == pytest.approx([38.6, 147], abs=1)
     assert (view[0, 0] == 200).all()
     assert (view[0, :, -1] == 200).all()
+
+
+def test_a_reader_of_three_views_is_refused():
+    with pytest.raises(ValueError, match="views: 3, limit 1 or 2"):
+        CaptchaReader(ReaderConfig(views=3))
