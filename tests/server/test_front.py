@@ -178,20 +178,23 @@ def test_more_than_it_takes_are_told_when_to_come_again(server, samples):
         except urllib.error.HTTPError as error:
             return error.code, time.monotonic() - began, dict(error.headers)
 
-    for _ in range(2):  # the second time the front knows how long answers take in a crowd
+    waits = set[int]()
+    for _ in range(6):  # turns are told apart by whole seconds: a crowd that comes slowly has one
         with ThreadPoolExecutor(5 * bound) as clients:
             asked = [clients.submit(ask, i) for i in range(5 * bound)]
             with urllib.request.urlopen(f"http://{server.http_url}/v2/health/ready", timeout=5):
                 pass  # is never refused
             answers = [one.result() for one in asked]
-    refused = [(took_s, headers) for code, took_s, headers in answers if code == 503]
-    assert {code for code, _, _ in answers} == {200, 503}
-    assert len(answers) - len(refused) >= bound
-    waits = {int(headers["retry-after"]) for _, headers in refused}
-    assert len(waits) > 1  # each gets a turn of its own
+        refused = [(took_s, headers) for code, took_s, headers in answers if code == 503]
+        assert {code for code, _, _ in answers} == {200, 503}
+        assert len(answers) - len(refused) >= bound
+        longest = max(took_s for code, took_s, _ in answers if code == 200)
+        assert min(took_s for took_s, _ in refused) < longest / 2
+        waits |= {int(headers["retry-after"]) for _, headers in refused}
+        if len(waits) > 1:  # each gets a turn of its own
+            break
+    assert len(waits) > 1
     assert max(waits) <= 5
-    longest = max(took_s for code, took_s, _ in answers if code == 200)
-    assert min(took_s for took_s, _ in refused) < longest / 2
 
 
 def test_clients_that_go_away_do_not_fill_tritonservers_queue(server, samples):
