@@ -1,7 +1,8 @@
-"""Depthwise convolutions that learn 2.4 times as fast on a CPU.
+"""Depthwise convolutions that a CPU trains faster.
 
 In bfloat16 torch 2.13 takes most of a step for some of their gradients: those of the weights, and
-those of the inputs where the stride is not 1. These are found in float32 here.
+those of the inputs where the stride is not 1. These are found in float32 here: a step of
+document_lite took 1.0 s of one core of an AMD EPYC instead of 2.4, 8 views of 512 x 384.
 """
 
 from typing import Any
