@@ -3,33 +3,44 @@
     python -m training.detector.recipe training/detector/recipe.yaml --real DIR ... --out RUNS
 
 RUNS gets a folder for each run and its generated pages. The same command goes on where it stopped.
-The last run's last.pt is what the recipe makes.
+A run with `seeds: N` is trained N times from where the one before ended, and the mean of their
+weights goes on: better than any of them, and they may be trained side by side. The last run's
+last.pt is what the recipe makes.
 """
 
 import argparse
+import json
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from training.detector.train import Recipe, train
+from training.detector.train import Recipe, build, origin, train, update_mean, write_checkpoint
 
 
-def read_recipe(file: Path) -> tuple[Path | None, dict[str, Recipe]]:
+@dataclass(frozen=True)
+class Run:
+    """One step of a recipe file: what is trained, and how many times with another seed."""
+
+    recipe: Recipe
+    seeds: int = 1
+
+
+def read_recipe(file: Path) -> tuple[Path | None, dict[str, Run]]:
     """What is started from, and the runs by name.
 
     ValueError names a field that no run has.
     """
     content = yaml.safe_load(file.read_text())
     known = {field.name for field in fields(Recipe)}
-    runs: dict[str, Recipe] = {}
+    runs: dict[str, Run] = {}
     for values in content["runs"]:
-        name, settings = values.pop("name"), values
+        name, seeds, settings = values.pop("name"), values.pop("seeds", 1), values
         if unknown := sorted(settings.keys() - known):
             raise ValueError(f"{file}: run {name} has {', '.join(unknown)}, which no run has")
-        runs[name] = Recipe(**settings)
+        runs[name] = Run(Recipe(**settings), seeds)
     start: Any = content.get("start")
     return Path(start) if start else None, runs
 
@@ -37,13 +48,31 @@ def read_recipe(file: Path) -> tuple[Path | None, dict[str, Recipe]]:
 def run(file: Path, real: Sequence[Path], out: Path) -> Path:
     """Train what is left of the runs; returns the last one's checkpoint."""
     start, runs = read_recipe(file)
-    for name, recipe in runs.items():
+    for name, step in runs.items():
         print(f"run {name}", flush=True)
-        train(recipe, real, [], out / name, start, cache=out / "cache")
-        start = out / name / "last.pt"
+        ends = []
+        for number in range(step.seeds):
+            folder = out / (name if step.seeds == 1 else f"{name}_{number}")
+            recipe = replace(step.recipe, seed=step.recipe.seed + number)
+            train(recipe, real, [], folder, start, cache=out / "cache")
+            ends.append(folder / "last.pt")
+        start = ends[0] if len(ends) == 1 else average(ends, step.recipe, out / name)
     if start is None:
         raise ValueError(f"{file}: no runs")
     return start
+
+
+def average(checkpoints: Sequence[Path], recipe: Recipe, out: Path) -> Path:
+    """Write the mean of the weights of checkpoints of one recipe into `out`; returns its file."""
+    mean, *others = (build(recipe, checkpoint) for checkpoint in checkpoints)
+    for number, other in enumerate(others, 1):
+        update_mean(mean, other, number / (number + 1))
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "recipe.json").write_text(
+        json.dumps({"mean_of": [origin(one) for one in checkpoints]}, indent=2) + "\n"
+    )
+    write_checkpoint(mean.eval(), recipe, out / "last.pt")
+    return out / "last.pt"
 
 
 def main() -> None:

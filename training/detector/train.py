@@ -332,12 +332,16 @@ def save(state: State, recipe: Recipe, out: Path) -> None:
         },
         out / "state.pt",
     )
-    mean = deepcopy(state.mean)
-    mean.args = {"imgsz": [recipe.height, recipe.width], "fit": recipe.fit}
-    _write(network_of(mean).checkpoint(mean), out / "last.pt")
+    write_checkpoint(deepcopy(state.mean), recipe, out / "last.pt")
     if (out / "recipe.json").exists():
         settings = json.loads((out / "recipe.json").read_text()) | {"views_done": state.views}
         (out / "recipe.json").write_text(json.dumps(settings, indent=2) + "\n")
+
+
+def write_checkpoint(model: Any, recipe: Recipe, target: Path) -> None:
+    """Write a network, which is not fit for use afterwards, as its module reads it."""
+    model.args = {"imgsz": [recipe.height, recipe.width], "fit": recipe.fit}
+    _write(network_of(model).checkpoint(model), target)
 
 
 def _write(content: dict[str, Any], target: Path) -> None:

@@ -13,6 +13,7 @@ from ultralytics.nn.modules.conv import Conv, DWConv
 from ultralytics.nn.tasks import load_checkpoint
 
 from inprocess.steps import fit as fits
+from training.detector import lite
 from training.detector import recipe as chain
 from training.detector import train as trainer
 from training.detector.data import Views, kind_shares, read
@@ -254,6 +255,22 @@ def test_the_runs_of_a_recipe_follow_each_other(marked, tmp_path):
     file.write_text(yaml.dump({"runs": runs}))
     with pytest.raises(ValueError, match="run a has momentum, which no run has"):
         chain.read_recipe(file)
+
+
+def test_a_run_of_two_seeds_ends_with_the_mean_of_their_weights(marked, tmp_path):
+    file, runs = tmp_path / "recipe.yaml", tmp_path / "runs"
+    small = {"model": "lite", "height": 64, "width": 64, "batch": 2, "loaders": 0, "drawn": 1}
+    file.write_text(yaml.dump({"runs": [{"name": "a", "views": 2, "seeds": 2, **small}]}))
+    assert chain.run(file, [marked], runs) == runs / "a" / "last.pt"
+    first, second, mean = (
+        lite.read(runs / name / "last.pt").state_dict() for name in ("a_0", "a_1", "a")
+    )
+    assert any(not torch.equal(first[name], second[name]) for name in mean)
+    for name, tensor in mean.items():
+        if tensor.is_floating_point():
+            expected = (first[name] + second[name]) / 2
+            torch.testing.assert_close(tensor, expected, rtol=2e-3, atol=2e-3)  # in half precision
+    assert chain.run(file, [marked], runs) == runs / "a" / "last.pt"  # again: nothing is left to do
 
 
 def test_the_shipped_recipe_is_read():
