@@ -24,14 +24,12 @@ from export.repository import read_config
 from export.rollback import roll_back
 from inprocess import Reader
 from server import Server, Settings
-from training.captcha.images import DIGITS, HEIGHT, NUMERALS, WIDTH, Images
+from training.captcha.images import HEIGHT, WIDTH, Images
 from training.captcha.model import (
     CaptchaReader,
     ReaderConfig,
     load,
-    restructured,
     save,
-    smaller,
 )
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
@@ -98,22 +96,6 @@ def test_an_export_serves_the_contract_and_its_card(exported):
     check_contract(model, REPOSITORY / "captcha_heads" / "config.pbtxt")
     assert card["metrics"]["f32"]["same"]["images"] == 12
     assert card["metrics"]["f32"]["same"]["exact_match"] == 1
-
-
-def test_a_graph_of_two_views_serves_the_contract_too(checkpoint, images, repository, tmp_path):
-    one = load(checkpoint)
-    two = restructured(one, DIGITS, NUMERALS, views=2)
-    save(two, tmp_path / "two.pt")
-    card = export(tmp_path / "two.pt", images, {}, repository, precision=0.5)
-    assert card["model"]["views"] == 2
-    ir = repository / "captcha_heads" / "1" / "model.xml"
-    check_contract(ov.Core().read_model(ir), REPOSITORY / "captcha_heads" / "config.pbtxt")
-    found = ov.compile_model(ir, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(images.pixels[:1])
-    page = torch.from_numpy(images.pixels[:1])
-    with torch.no_grad():
-        raw = one(torch.cat([page, smaller(page)])).mean(0, keepdim=True).numpy()
-    expected = raw / card["calibration"]["temperature"]
-    np.testing.assert_allclose(found["logits"], expected, atol=0.05)
 
 
 def test_the_served_graph_has_the_temperature_in_it(checkpoint, images, exported):

@@ -11,7 +11,6 @@ from typing import Any
 import timm
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, pad
 
 from training.captcha.images import DIGITS, HEIGHT, NUMERALS, WIDTH
 
@@ -20,8 +19,6 @@ STRIDE = 8  # px from column to column of the map: less than half a digit
 DILATIONS = (1, 2, 4, 8)  # of the convolutions along the columns: each column sees all 25
 WEIGHT_SCALE = 10.0  # of the heads' weights, and over counts, so that a judge's inputs are alike
 STEEP = 4.0  # how quickly a judge's verdict turns
-SMALLER = HEIGHT - 3, WIDTH - 12  # of the second view, in the middle, the image's edges around it
-AROUND = 6, 6, 1, 2  # left, right, above, below
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,6 @@ class ReaderConfig:
     alphabet: str = NUMERALS  # what each of them may be
     shared: bool = True  # one head for all places, so that a digit is learnt once; else one each
     judge: int = 0  # channels of a judge; 0 leaves it out, and the published heads have none
-    views: int = 1  # 2: once trained, reads an image and the same made smaller; half as fast
 
 
 class Columns(nn.Module):
@@ -122,14 +118,11 @@ class CaptchaReader(nn.Module):
     """pixels (B, 50, 200), grey 0 to 255, any dtype -> logits (B, places, signs) float32.
 
     Each image is brought to mean 0 and deviation 1 first, so its contrast does not matter. Where a
-    judge finds no such text, the logits go to 0: no sign is likelier than another. With two views,
-    in evaluation mode, logits are the mean of both. ValueError for another number of views.
+    judge finds no such text, the logits go to 0: no sign is likelier than another.
     """
 
     def __init__(self, config: ReaderConfig) -> None:
         super().__init__()
-        if config.views not in (1, 2):
-            raise ValueError(f"views: {config.views}, limit 1 or 2")
         self.config = config
         self.backbone = feature_maps(config.backbone) if config.columns else whole(config.backbone)
         with torch.no_grad():
@@ -173,24 +166,11 @@ class CaptchaReader(nn.Module):
         return torch.stack(logits, 1).float()
 
     def forward(self, pixels: Tensor) -> Tensor:
-        logits = self.logits(pixels)
-        if self.config.views == 2 and not self.training:
-            logits = (logits + self.logits(smaller(pixels))) / 2
-        return logits
-
-    def logits(self, pixels: Tensor) -> Tensor:
-        """Of one view."""
         if self.judge is None:
             return self.read(self.see(self.reduce(self.features(pixels))))
         columns, weights = self.look(pixels)
         share = self.judge.share(columns, weights)
         return self.read(weights.transpose(1, 2) @ columns) * share[:, None, None]
-
-
-def smaller(pixels: Tensor) -> Tensor:
-    """The second view of pixels (B, 50, 200), float32."""
-    view = interpolate(pixels.float()[:, None], SMALLER, mode="bilinear", align_corners=False)
-    return pad(view, AROUND, mode="replicate")[:, 0]
 
 
 def feature_maps(backbone: str) -> nn.Module:
@@ -212,15 +192,13 @@ def whole(backbone: str) -> nn.Module:
     return timm.create_model(backbone, in_chans=1, num_classes=0, global_pool="").eval()
 
 
-def restructured(
-    reader: CaptchaReader, places: int, alphabet: str, views: int = 1
-) -> CaptchaReader:
+def restructured(reader: CaptchaReader, places: int, alphabet: str) -> CaptchaReader:
     """A reader of texts of other length and signs that begins with this one's weights.
 
     What it has no weights for (a place further right, a sign whose other case is unknown too) is
     random. It has no judge.
     """
-    config = replace(reader.config, places=places, alphabet=alphabet, judge=0, views=views)
+    config = replace(reader.config, places=places, alphabet=alphabet, judge=0)
     other = CaptchaReader(config)
     kept = reader.state_dict()
     known = [_similar(sign, reader.config.alphabet) for sign in alphabet]

@@ -61,7 +61,6 @@ class TrainConfig:
     learning_rate: float = 3e-3  # the peak of one cycle
     folds: int = 3  # 0: one reader of all images, and export needs others to calibrate on
     repeats: int = 2  # ways to part the images into folds
-    views: int = ReaderConfig.views  # of each image that is read; 2 take twice as long
     rotation: float = 5  # degrees
     translation: float = 0.03  # share of each side; more cuts digits off that fill the picture
     perspective: float = 0.1
@@ -230,7 +229,7 @@ def begun(images: Images, config: TrainConfig, start: CaptchaReader | None) -> C
     """A reader of these images' texts with the weights of `start`, else random ones."""
     torch.manual_seed(config.seed)
     if start is not None:
-        reader = restructured(start, images.places, images.alphabet, config.views)
+        reader = restructured(start, images.places, images.alphabet)
     else:
         reader = CaptchaReader(
             ReaderConfig(
@@ -239,7 +238,6 @@ def begun(images: Images, config: TrainConfig, start: CaptchaReader | None) -> C
                 position=config.position,
                 places=images.places,
                 alphabet=images.alphabet,
-                views=config.views,
             )
         )
     # A step takes half the time; torch's types do not know the argument.

@@ -4,7 +4,6 @@ import math
 import pytest
 import torch
 
-from training.captcha.images import DIGITS, HEIGHT, NUMERALS, WIDTH
 from training.captcha.model import (
     CaptchaReader,
     Columns,
@@ -12,7 +11,6 @@ from training.captcha.model import (
     load,
     restructured,
     save,
-    smaller,
 )
 
 PIXELS = torch.randint(0, 256, (3, 50, 200), generator=torch.Generator().manual_seed(0)).byte()
@@ -142,33 +140,3 @@ def test_weights_carry_over_to_other_lengths_and_signs():
     more = restructured(start, 9, "0123456789ABZ").eval()
     torch.testing.assert_close(more(PIXELS)[:, :8, :12], start(PIXELS))
     assert more(PIXELS).shape == (3, 9, 13)
-
-
-@torch.no_grad()
-def test_a_trained_reader_of_two_views_gives_the_mean_of_both(reader):
-    two = restructured(reader, DIGITS, NUMERALS, views=2).eval()
-    expected = (reader(PIXELS) + reader(smaller(PIXELS))) / 2
-    torch.testing.assert_close(two(PIXELS), expected, atol=1e-4, rtol=1e-4)
-    two.train()  # learns from one view
-    seen = []
-    two.backbone.register_forward_hook(lambda *_: seen.append(1))
-    two(PIXELS)
-    assert len(seen) == 1
-
-
-def test_the_second_view_is_the_image_made_smaller_with_its_edges_around_it():
-    page = torch.full((1, HEIGHT, WIDTH), 200, dtype=torch.uint8)
-    page[:, 10:40, 50:150] = 0
-    view = smaller(page)
-    assert view.shape == page.shape
-    dark = (view[0] < 100).nonzero()
-    # in the middle, 0.94 times as large: rows 10.4 to 38.6 (10 and 40 before), columns 53 to 147
-    assert dark.amin(0).tolist() == pytest.approx([10.4, 53], abs=1)
-    assert (dark.amax(0) + 1).tolist() == pytest.approx([38.6, 147], abs=1)
-    assert (view[0, 0] == 200).all()
-    assert (view[0, :, -1] == 200).all()
-
-
-def test_a_reader_of_three_views_is_refused():
-    with pytest.raises(ValueError, match="views: 3, limit 1 or 2"):
-        CaptchaReader(ReaderConfig(views=3))
