@@ -45,6 +45,7 @@ class Detector:
     fit: Any  # fits.Fit
     masked: bool = False
     floats: tuple[str, ...] = ()  # patterns of names that INT8 leaves in float
+    symmetric: bool = False  # INT8 without zero points, faster; for activations of ReLU
     license: str = "AGPL-3.0"  # ultralytics' own, for what is trained with it
 
 
@@ -187,7 +188,7 @@ def _lite(path: Path, imgsz: Sequence[int]) -> Detector:
     floats = (r".*conv_stem/.*", r".*/(sides|logits)/.*", r"/(Add|Sub|Mul|Div|Concat|Slice)(_\d+)?")
     return Detector(
         ServedLite(model).eval(), tuple(model.names.values()), "grid", fit, floats=floats,
-        license="Apache-2.0",
+        symmetric=True, license="Apache-2.0",
     )  # fmt: skip
 
 
