@@ -43,6 +43,7 @@ from inprocess.steps import fit, heads
 from training.detector.labels import CLASSES, COMPLETED, Labelled, read_pages
 from training.detector.score import (
     INTERVAL,
+    MATCH,
     ClassScore,
     Found,
     Kinds,
@@ -266,13 +267,13 @@ def measured(
 
 
 def by_class(
-    kinds: Kinds, found: Mapping[str, Sequence[Found]], classes: Sequence[str]
+    kinds: Kinds, found: Mapping[str, Sequence[Found]], classes: Sequence[str], overlap: float
 ) -> dict[str, dict[str, ClassScore]]:
     """The score of each class on each kind, as thresholds are chosen: the first of its `views`."""
     scores = {}
     for kind, pages in kinds.items():
         _, those, seen = next(iter(views(kind, pages, found[kind])))
-        scores[kind] = score(those, seen)
+        scores[kind] = score(those, seen, overlap)
     known = [name for name in classes if name in CLASSES]
     return {name: {kind: own[name] for kind, own in scores.items()} for name in known}
 
@@ -282,13 +283,15 @@ def operating_points(
     kinds: Kinds,
     found: Mapping[str, Sequence[Found]],
     precision: float,
+    overlap: float = MATCH,
 ) -> dict[str, dict]:
     """`confidence` (accept), `review`, and how they were `chosen`, each by class.
 
-    UNMEASURED for a class without a box. ValueError if no class has one, or if the measured
-    precision of one is below `precision` at every score.
+    A box finds a mark that it overlaps by `overlap` (IoU). UNMEASURED for a class without a box.
+    ValueError if no class has one, or if the measured precision of one is below `precision` at
+    every score.
     """
-    scores = by_class(kinds, found, detector.classes)
+    scores = by_class(kinds, found, detector.classes, overlap)
     measured = {
         name: by_kind
         for name, by_kind in scores.items()
@@ -357,6 +360,7 @@ def export(
     calibration: Sequence[Labelled] = (),
     precision: float = 0.95,
     origin: dict | None = None,
+    overlap: float = MATCH,
 ) -> dict:
     """Write a version of the detector `name`, its steps' settings too; returns the model card.
 
@@ -396,7 +400,7 @@ def export(
             losses = {"int8": check_int8(quick, full, detector.classes)}
         served = onnx_predict(detector, file) if is_onnx else ir_predict(detector, file, {})
         found = find_all(served, detector, kinds, "validation")
-        points = operating_points(detector, kinds, found, precision)
+        points = operating_points(detector, kinds, found, precision, overlap)
         metrics = table(kinds, found, points["confidence"])
         found = find_all(served, detector, tests, "test")
         tested = table(tests, found, points["confidence"])
@@ -426,6 +430,7 @@ def export(
                 **limits,
                 "max_detections": min(MAX_DETECTIONS, most_rows),
                 "precision": precision,
+                "overlap": overlap,
             },
             "metrics": {"validation": metrics, "test": tested},
             **({"targets": verdicts(metrics)} if name == entries.SHIPPED else {}),
@@ -454,7 +459,8 @@ def run_of(checkpoint: Path) -> dict:
     if not recipe.exists():
         return {}
     made = json.loads(recipe.read_text())
-    return {"command": "python -m training.detector.train", "recipe": made}
+    module = "recipe" if "mean_of" in made else "train"
+    return {"command": f"python -m training.detector.{module}", "recipe": made}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -503,6 +509,10 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--int8", action="store_true", help="quantise weights and activations")
     parser.add_argument("--precision", type=float, default=0.95, help="at the operating points")
+    parser.add_argument(
+        "--overlap", type=float, default=MATCH,
+        help="IoU by which a box has found a mark, where operating points are chosen",
+    )  # fmt: skip
     return parser
 
 
@@ -517,6 +527,8 @@ def main() -> None:
 def export_as_asked(arguments: argparse.Namespace) -> dict:
     """What the command line asks for; raises as `load`, `read_pages` and `export`."""
     entries.check_name(arguments.repository, arguments.name, arguments.version, arguments.replace)
+    if not 0 < arguments.overlap <= 1:
+        raise ValueError(f"--overlap {arguments.overlap}, it is above 0 and at most 1")
     detector = load(arguments.checkpoint, arguments.imgsz, arguments.fit)
     credit = {"credits": json.loads(arguments.credits.read_text())} if arguments.credits else {}
     kinds = read_kinds(arguments.pages, "validation")
@@ -549,6 +561,7 @@ def export_as_asked(arguments: argparse.Namespace) -> dict:
             "training": run_of(Path(arguments.checkpoint)),
             "license": detector.license,
         },
+        overlap=arguments.overlap,
     )
 
 

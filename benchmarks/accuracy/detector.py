@@ -167,13 +167,16 @@ def draw_worst(
 
 def text_table(rows: Mapping[str, Mapping[str, Any]], classes: Sequence[str]) -> str:
     """The rows as text: each figure with its interval."""
-    names = ("ap50", "precision", "recall", "false_alarms")
-    heads = " ".join(f"{name:>20}" for name in names)
+    names, plain = ("ap50", "precision", "recall", "false_alarms"), ("ap25", "recall25")
+    heads = " ".join([*(f"{name:>20}" for name in names), *(f"{name:>8}" for name in plain)])
     lines = [f"{'kind':40} {'class':10} {'pages':>5} {'boxes':>5} {heads}"]
     for kind, row in rows.items():
         for name in classes:
             figures = row[name]
             cells = " ".join(_with_interval(figures, key) for key in names)
+            cells += "".join(
+                f" {'-' if figures[key] is None else figures[key]:>8}" for key in plain
+            )
             lines.append(f"{kind:40} {name:10} {row['pages']:5} {figures['boxes']:5} {cells}")
     return "\n".join(lines)
 

@@ -19,7 +19,7 @@ from export.rollback import roll_back
 from inprocess.repository import REPOSITORY
 from inprocess.steps import fit
 from training.detector.labels import CLASSES, Labelled
-from training.detector.score import ClassScore
+from training.detector.score import ClassScore, Found
 
 
 def save_checkpoint(path: Path, names: tuple[str, ...]) -> Path:
@@ -102,6 +102,24 @@ def test_an_export_is_what_the_configs_say(loaded, pages, repository):
     assert (after.input, after.output) == (before.input, before.output)
 
 
+def test_operating_points_are_chosen_by_the_overlap_that_is_asked_for(loaded, pages):
+    """On the first page the signature's box is a half too far right: IoU 1/3."""
+    exact = Found(pages[0].xyxy, np.array([0.9, 0.9]), np.array([0, 1]))
+    boxes = np.array([[100, 60, 200, 90], [200, 300, 280, 380]])
+    shifted = replace(exact, xyxy=boxes, scores=np.array([0.8, 0.9]))
+    kinds, found = {"letters": pages}, {"letters": [shifted, exact, exact]}
+    strict = detector.operating_points(loaded, kinds, found, 0.95)
+    loose = detector.operating_points(loaded, kinds, found, 0.95, overlap=0.25)
+    assert strict["confidence"] == {"signature": 0.9, "stamp": 0.9}
+    assert loose["confidence"] == {"signature": 0.8, "stamp": 0.9}
+
+
+def test_an_overlap_that_no_box_can_have_is_refused(checkpoint, tmp_path):
+    command = f"{checkpoint} --pages {tmp_path} --repository {tmp_path} --overlap 1.5"
+    with pytest.raises(ValueError, match=r"--overlap 1\.5, it is above 0 and at most 1"):
+        detector.export_as_asked(detector.parser().parse_args(command.split()))
+
+
 def test_a_version_that_is_there_is_replaced_only_when_asked(loaded, pages, repository):
     (repository / "document_yolo" / "9").mkdir()
     (repository / "document_yolo" / "10").mkdir()
@@ -153,6 +171,20 @@ def test_int8_keeps_the_contract(loaded, pages, tmp_path):
     sources = [op.input_value(0).get_node() for op in last if op.get_type_name() == "Convolution"]
     assert len(sources) == 6
     assert not any(source.get_type_name() == "FakeQuantize" for source in sources)
+
+
+def test_int8_of_relus_has_no_zero_points(pages, tmp_path):
+    lite = checkpoints.load("training/detector/lite.pt", [64, 64])
+    inputs = [detector.fitted(detector.read_page(page.path), lite.fit)[0] for page in pages]
+    graph = detector.quantised(lite, detector.to_graph(lite, tmp_path / "x.onnx"), inputs)
+    ranges = [
+        [op.input_value(i).get_node().get_data().ravel() for i in (1, 2)]
+        for op in graph.get_ops()
+        if op.get_type_name() == "FakeQuantize"
+    ]
+    assert any((low < 0).any() for low, _ in ranges)
+    for low, high in ranges:
+        np.testing.assert_allclose(low[low < 0], -high[low < 0], rtol=0.01)  # by 128 / 127
 
 
 def test_pixels_are_scaled_once_and_colours_come_first():

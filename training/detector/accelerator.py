@@ -3,8 +3,8 @@
     python -m training.detector.accelerator --real PACK/letters ... --start shipped.pt --out RUN
 
 Pages are drawn on all cores for a tenth of the time; the rest is one run whose rate falls to the
-end in time, with a checkpoint every two minutes. Without --start, `--network yolo11m.yaml` trains a
-larger network from nothing, and `--network lite` document_lite from a backbone that knows ImageNet.
+end in time, with a checkpoint every two minutes. Without --start our own network is trained from a
+backbone that knows ImageNet, and with `--network yolo11m.yaml` a larger one from nothing.
 training.detector.pack makes PACK, small enough to be carried there.
 """
 

@@ -4,8 +4,8 @@
 
 RUNS gets a folder for each run and its generated pages. The same command goes on where it stopped.
 A run with `seeds: N` is trained N times from where the one before ended, and the mean of their
-weights goes on: better than any of them, and they may be trained side by side. The last run's
-last.pt is what the recipe makes.
+weights goes on: at least as good as any of them, and they may be trained side by side. The last
+run's last.pt is what the recipe makes.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def run(file: Path, real: Sequence[Path], out: Path) -> Path:
 
 def average(checkpoints: Sequence[Path], recipe: Recipe, out: Path) -> Path:
     """Write the mean of the weights of checkpoints of one recipe into `out`; returns its file."""
-    mean, *others = (build(recipe, checkpoint) for checkpoint in checkpoints)
+    mean, *others = (build(replace(recipe, model=""), checkpoint) for checkpoint in checkpoints)
     for number, other in enumerate(others, 1):
         update_mean(mean, other, number / (number + 1))
     out.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,10 @@
 """How well boxes were found: average precision, and precision and recall at a threshold.
 
 Matching is pycocotools': a box is found by the best unmatched detection of its class with an
-overlap (IoU) of at least one half; detections on ignored areas count neither way. A page whose
-labels lack a class counts for the others alone. Intervals are of 95 %, by a bootstrap over
-documents, whose pages are no independent draws.
+overlap (IoU) of at least one half; detections on ignored areas count neither way. Figures whose
+names end in 25 are at an overlap of a quarter: labels differ about a mark's extent, and these tell
+how many marks were found, however well. A page whose labels lack a class counts for the others
+alone. Intervals are of 95 %, by a bootstrap over documents, whose pages are no independent draws.
 """
 
 import contextlib
@@ -19,7 +20,7 @@ from pycocotools.cocoeval import COCOeval
 
 from training.detector.labels import CLASSES, NOT_INK, Labelled, read_pages
 
-MATCH = 0.5  # IoU
+MATCH, LOOSE = 0.5, 0.25  # IoU
 ROUNDS = 1000  # of the bootstrap
 INTERVAL = (2.5, 97.5)  # its percentiles
 ALL = "all"  # kinds together
@@ -191,11 +192,15 @@ def table(
 def _row(
     pages: Sequence[Labelled], found: Sequence[Found], thresholds: Mapping[str, float]
 ) -> dict[str, Any]:
-    scores = score(pages, found)
+    scores, loose = (score(pages, found, overlap) for overlap in (MATCH, LOOSE))
     return {
         "pages": len(pages),
         "documents": len({page.source for page in pages}),
-        **{name: figures(scores[name], at) for name, at in thresholds.items() if name in scores},
+        **{
+            name: figures(scores[name], at) | loosely(loose[name], at)
+            for name, at in thresholds.items()
+            if name in scores
+        },
     }
 
 
@@ -218,8 +223,25 @@ def figures(of_class: ClassScore, threshold: float) -> dict[str, Any]:
     }
 
 
-def score(pages: Sequence[Labelled], found: Sequence[Found]) -> dict[str, ClassScore]:
-    """Each class's score over the pages and what was found on them, in the same order."""
+def loosely(of_class: ClassScore, threshold: float) -> dict[str, Any]:
+    """AP, precision and recall of a class that was scored at LOOSE, their names ending in 25."""
+    ap = average_precision(of_class.hits, np.ones(len(of_class.hits)), of_class.boxes)
+    at = of_class.at(threshold)
+    seen = at["hits"] + at["false_alarms"]
+    return {
+        "ap25": round(ap, 4) if of_class.boxes else None,
+        "precision25": round(at["precision"], 4) if seen else None,
+        "recall25": round(at["recall"], 4) if of_class.boxes else None,
+    }
+
+
+def score(
+    pages: Sequence[Labelled], found: Sequence[Found], overlap: float = MATCH
+) -> dict[str, ClassScore]:
+    """Each class's score over the pages and what was found on them, in the same order.
+
+    `overlap` is what makes a hit; AP50 and AP50-95 are at their own.
+    """
     categories = [{"id": i + 1, "name": name} for i, name in enumerate(CLASSES)]
     truth: list[dict] = []
     detections: list[dict] = []
@@ -247,6 +269,7 @@ def score(pages: Sequence[Labelled], found: Sequence[Found]) -> dict[str, ClassS
         labels.createIndex()
         results.createIndex()
         coco = COCOeval(labels, results, "bbox")
+        coco.params.iouThrs = np.append(overlap, coco.params.iouThrs)
         coco.params.maxDets = [300]
         coco.params.areaRng, coco.params.areaRngLbl = [[0, 1e10]], ["all"]
         coco.evaluate()
@@ -271,7 +294,6 @@ def _annotation(number: int, image_id: int, class_id: int, box: np.ndarray, crow
 
 
 def _class_score(coco: COCOeval, class_id: int, document_of: np.ndarray) -> ClassScore:
-    overlap = int(np.argmin(np.abs(coco.params.iouThrs - MATCH)))
     images = len(coco.params.imgIds)
     seen = [e for e in coco.evalImgs[class_id * images : (class_id + 1) * images] if e is not None]
     boxes_of = np.zeros(document_of.max(initial=-1) + 1, np.int64)
@@ -279,14 +301,14 @@ def _class_score(coco: COCOeval, class_id: int, document_of: np.ndarray) -> Clas
         boxes_of[document_of[e["image_id"] - 1]] += int((np.array(e["gtIgnore"]) == 0).sum())
     documents = [document_of[[e["image_id"] - 1] * len(e["dtScores"])] for e in seen]
     scores = np.concatenate([np.array(e["dtScores"], float) for e in seen] or [np.empty(0)])
-    hits = np.concatenate([e["dtMatches"][overlap] > 0 for e in seen] or [np.empty(0, bool)])
-    ignored = np.concatenate([e["dtIgnore"][overlap] > 0 for e in seen] or [np.empty(0, bool)])
+    hits = np.concatenate([e["dtMatches"][0] > 0 for e in seen] or [np.empty(0, bool)])
+    ignored = np.concatenate([e["dtIgnore"][0] > 0 for e in seen] or [np.empty(0, bool)])
     order = np.argsort(-scores, kind="stable")
     order = order[~ignored[order]]
-    precision = coco.eval["precision"][:, :, class_id, 0, 0]  # (IoU, recall)
+    precision = coco.eval["precision"][1:, :, class_id, 0, 0]  # (IoU from 0.5 on, recall)
     missing = not boxes_of.any()
     return ClassScore(
-        ap50=float("nan") if missing else float(precision[overlap].mean()),
+        ap50=float("nan") if missing else float(precision[0].mean()),
         ap50_95=float("nan") if missing else float(precision.mean()),
         scores=scores[order],
         hits=hits[order],

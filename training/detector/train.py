@@ -1,12 +1,12 @@
-"""Train a detector: ultralytics' network and loss, or our own, in a loop of our own.
+"""Train a detector: our own network and loss, or ultralytics', in a loop of our own.
 
     python -m training.detector.train --real my_pages/ --start shipped.pt --out RUN
 
 --real takes labels.json, YOLO folders and COCO tables (training/detector/labels.py), by split where
 they say one; pages of split test are never looked at. Without --generated, `drawn` pages are drawn
 into RUN and mixed in. The defaults suit a start from weights that know documents already; without
---start, `--model yolov8s.yaml` (yolo26n.yaml, rtdetr-l.yaml) starts from nothing, and `--model
-lite` from a backbone that knows ImageNet (training/detector/lite.py).
+--start, our own network (training/detector/lite.py) starts from a backbone that knows ImageNet, and
+`--model yolov8s.yaml` (yolo26n.yaml, rtdetr-l.yaml) from nothing.
 
 The rate rises over `warmup` views, stays, and falls over the last `decay` of them. So a run can be
 cut off anywhere: `--start RUN/last.pt --views N --decay 1` ends it over N views more; and
@@ -58,7 +58,7 @@ LOWEST_SCORE = 0.01
 class Recipe:
     """Every hyper-parameter of a run."""
 
-    model: str = "yolo11n.yaml"  # what to build where there are no weights to start from; or lite
+    model: str = ""  # to build where no weights are started from: ultralytics' YAML; left out, lite
     height: int = 704  # px of the input, a multiple of the network's stride
     width: int = 512
     fit: str = "upright"  # how a page comes into it, a way of fit.py
@@ -101,10 +101,12 @@ class State:
 def build(recipe: Recipe, start: Path | None) -> Any:
     """The network in float32, of CLASSES: that of a checkpoint, else the recipe's, seeded.
 
-    Raises ValueError if `start` is another network than a recipe for one of ours asks for.
+    Raises ValueError if there is a checkpoint and the recipe names a network as well.
     """
     torch.manual_seed(recipe.seed)
-    if recipe.model == lite.NAME or (start and lite.is_one(start)):
+    if start and recipe.model:
+        raise ValueError(f"{start} is a network already; leave out model {recipe.model}")
+    if lite.is_one(start) if start else recipe.model in ("", lite.NAME):
         model: Any = lite.build(start)
     else:
         from training.detector import yolo  # ultralytics is not needed for what is not its own

@@ -17,14 +17,14 @@ from training.detector.train import Recipe, build, train
 
 GAINS = {"box": 7.5, "cls": 0.5}
 TINY = Recipe(
-    model="lite", height=192, width=160, views=120, batch=4, warmup=20, lr=2e-3, decay=0.5,
+    height=192, width=160, views=120, batch=4, warmup=20, lr=2e-3, decay=0.5,
     generated=0, zoom=0, minutes=60, loaders=0,
 )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def model():
-    return build(Recipe(model="lite"), None)
+    return build(Recipe(), None)
 
 
 def test_the_backbone_begins_with_imagenets_weights(model):
@@ -100,15 +100,17 @@ def test_four_pages_are_learnt_by_heart(tmp_path, four_pages):
     assert figures["all: stamp"] > 0.95
 
 
-def test_a_checkpoint_is_started_from_whatever_the_recipe_says_and_no_other_is(marked, tmp_path):
+def test_a_checkpoint_says_what_network_it_is_and_a_recipe_names_none_beside_it(marked, tmp_path):
     recipe = replace(TINY, height=64, width=64, views=4)
     train(recipe, [marked], [], tmp_path / "first", None, tmp_path / "cache")
     file = tmp_path / "first" / "last.pt"
     again = build(Recipe(), file)
     assert isinstance(again, Lite)
     assert again.args == {"imgsz": [64, 64], "fit": "upright"}
+    with pytest.raises(ValueError, match="is a network already; leave out model yolo11n"):
+        build(Recipe(model="yolo11n.yaml"), file)
     with pytest.raises(ValueError, match="no checkpoint of the network lite"):
-        build(TINY, Path("training/detector/shipped.pt"))
+        lite.read(Path("training/detector/shipped.pt"))
 
 
 def test_fixed_statistics_stay_while_the_weights_learn():

@@ -168,6 +168,20 @@ def test_the_table_has_each_kind_and_all_together():
     assert "stamp" not in rows["all"]
 
 
+def test_figures_at_a_quarter_count_marks_whose_extent_is_another():
+    """A shift by a half of the width: IoU 1/3. A second mark is missed, a third box is none."""
+    there = page([[0, 0, 30, 10], [50, 50, 60, 60]], [0, 0])
+    seen = found([[15, 0, 45, 10], [80, 80, 90, 90]], [0.9, 0.8], [0, 0])
+    row = table({"letters": [there]}, {"letters": [seen]}, {"signature": 0.5})["letters"][
+        "signature"
+    ]
+    assert (row["ap50"], row["precision"], row["recall"]) == (0, 0, 0)
+    assert row["ap25"] == pytest.approx(51 / 101, abs=1e-4)
+    assert (row["precision25"], row["recall25"]) == (0.5, 0.5)
+    nothing = table({"a": [page([], [])]}, {"a": [found([], [], [])]}, {"signature": 0.5})["a"]
+    assert {nothing["signature"][name] for name in ("ap25", "precision25", "recall25")} == {None}
+
+
 def test_pages_of_a_split_are_read_by_folder_and_all_where_none_is_said(tmp_path):
     for name, splits in {"split": ["train", "dev"], "plain": [None, None]}.items():
         (tmp_path / name / "images").mkdir(parents=True)

@@ -31,6 +31,7 @@ from training.detector.train import (
 from training.detector.yolo import fix_norm
 
 SHIPPED = Path("training/detector/shipped.pt")
+LITE = SHIPPED.with_name("lite.pt")
 TINY = Recipe(
     height=64, width=64, views=8, batch=2, warmup=2, generated=0, zoom=0, minutes=60, loaders=0
 )
@@ -60,17 +61,20 @@ def test_four_pages_are_learnt_by_heart(tmp_path, four_pages):
     assert figures["all: stamp"] > 0.95
 
 
-def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(views_of, tmp_path):
+@pytest.mark.parametrize("start", [SHIPPED, LITE], ids=lambda file: file.stem)
+def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(
+    views_of, tmp_path, start
+):
     views = views_of(TINY)
-    whole = begin(TINY, SHIPPED, views, tmp_path / "none")
+    whole = begin(TINY, start, views, tmp_path / "none")
     for _ in learn(whole, views, TINY):
         pass
 
-    first = begin(TINY, SHIPPED, views, tmp_path / "none")
+    first = begin(TINY, start, views, tmp_path / "none")
     for _ in islice(learn(first, views, TINY), 2):
         pass
     save(first, TINY, tmp_path)
-    second = begin(TINY, SHIPPED, views, tmp_path / "state.pt")
+    second = begin(TINY, start, views, tmp_path / "state.pt")
     assert second.views == 4
     for _ in learn(second, views, TINY):
         pass
@@ -259,7 +263,7 @@ def test_the_runs_of_a_recipe_follow_each_other(marked, tmp_path):
 
 def test_a_run_of_two_seeds_ends_with_the_mean_of_their_weights(marked, tmp_path):
     file, runs = tmp_path / "recipe.yaml", tmp_path / "runs"
-    small = {"model": "lite", "height": 64, "width": 64, "batch": 2, "loaders": 0, "drawn": 1}
+    small = {"height": 64, "width": 64, "batch": 2, "loaders": 0, "drawn": 1}
     file.write_text(yaml.dump({"runs": [{"name": "a", "views": 2, "seeds": 2, **small}]}))
     assert chain.run(file, [marked], runs) == runs / "a" / "last.pt"
     first, second, mean = (
@@ -273,8 +277,12 @@ def test_a_run_of_two_seeds_ends_with_the_mean_of_their_weights(marked, tmp_path
     assert chain.run(file, [marked], runs) == runs / "a" / "last.pt"  # again: nothing is left to do
 
 
-def test_the_shipped_recipe_is_read():
+def test_the_recipes_of_the_weights_are_read():
     start, runs = chain.read_recipe(Path("training/detector/recipe.yaml"))
     assert start is not None
     assert start.is_file()
-    assert runs
+    assert list(runs) == ["long", "colour", "end", "dated"]
+    start, runs = chain.read_recipe(Path("training/detector/lite.yaml"))
+    assert start is None
+    assert list(runs) == ["first", "more", "small", "large"]
+    assert (runs["large"].seeds, runs["large"].recipe.height) == (2, 704)
