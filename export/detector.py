@@ -215,8 +215,8 @@ def worst_gap(
 def quantised(detector: Detector, model: ov.Model, inputs: Sequence) -> ov.Model:
     """The graph in INT8, calibrated on inputs: pixels, or each input's array by its name.
 
-    Each layer's bias makes up for what the layers before it lost; to look at them one by one takes
-    minutes, and finds more marks than NNCF's faster way.
+    Each layer's bias makes up for what the layers before it lost. To look at them one by one takes
+    minutes; with NNCF's faster way fewer signatures were found.
     """
     ignored = nncf.IgnoredScope(patterns=list(detector.floats), types=["Sigmoid"], validate=False)
     preset = nncf.QuantizationPreset("performance" if detector.symmetric else "mixed")

@@ -31,7 +31,7 @@ class Run:
 def read_recipe(file: Path) -> tuple[Path | None, dict[str, Run]]:
     """What is started from, and the runs by name.
 
-    ValueError names a field that no run has.
+    ValueError names a field that no run has, or a run of no seed.
     """
     content = yaml.safe_load(file.read_text())
     known = {field.name for field in fields(Recipe)}
@@ -40,6 +40,8 @@ def read_recipe(file: Path) -> tuple[Path | None, dict[str, Run]]:
         name, seeds, settings = values.pop("name"), values.pop("seeds", 1), values
         if unknown := sorted(settings.keys() - known):
             raise ValueError(f"{file}: run {name} has {', '.join(unknown)}, which no run has")
+        if seeds < 1:
+            raise ValueError(f"{file}: run {name} has seeds {seeds}, at least 1")
         runs[name] = Run(Recipe(**settings), seeds)
     start: Any = content.get("start")
     return Path(start) if start else None, runs

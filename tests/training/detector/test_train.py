@@ -276,6 +276,10 @@ def test_a_run_of_two_seeds_ends_with_the_mean_of_their_weights(marked, tmp_path
             torch.testing.assert_close(tensor, expected, rtol=2e-3, atol=2e-3)  # in half precision
     assert chain.run(file, [marked], runs) == runs / "a" / "last.pt"  # again: nothing is left to do
 
+    file.write_text(yaml.dump({"runs": [{"name": "a", "views": 2, "seeds": 0}]}))
+    with pytest.raises(ValueError, match="run a has seeds 0, at least 1"):
+        chain.read_recipe(file)
+
 
 def test_the_recipes_of_the_weights_are_read():
     start, runs = chain.read_recipe(Path("training/detector/recipe.yaml"))
