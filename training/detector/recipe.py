@@ -4,8 +4,7 @@
 
 RUNS gets a folder for each run and its generated pages. The same command goes on where it stopped.
 A run with `seeds: N` is trained N times from where the one before ended, and the mean of their
-weights goes on: at least as good as any of them, and they may be trained side by side. The last
-run's last.pt is what the recipe makes.
+weights goes on. The last run's last.pt is what the recipe makes.
 """
 
 import argparse
