@@ -19,6 +19,7 @@ from training.detector.lite_net import STRIDES, Lite, boxes_of, cells
 NEAR = 2.5  # strides from a box's middle within which a cell may learn it
 MOST = 10  # overlaps that say how many cells learn a box
 OVERLAP = 3.0  # weight of the overlap in a cell's cost
+NONE = -1  # no box
 AWAY = 1e3  # what it costs not to be both in a box and near its middle
 ALPHA, GAMMA = 0.75, 2.0  # of the varifocal loss
 CLS = 3.0  # by which it is smaller than the cross-entropy that recipes weigh
@@ -42,37 +43,48 @@ def overlaps(boxes: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def assign(
-    logits: Tensor, boxes: Tensor, class_ids: Tensor, xyxy: Tensor, middles: Tensor,
+    logits: Tensor, boxes: Tensor, class_ids: Tensor, xyxy: Tensor, there: Tensor, middles: Tensor,
     strides: Tensor,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Which cells of a view learn, (k,), and which of its n boxes each learns, (k,).
+) -> Tensor:  # fmt: skip
+    """Which of its view's boxes each cell learns, (B, A), NONE for none.
 
-    `logits` (A, C) and `boxes` (A, 4) are what the cells say, `class_ids` (n,) and `xyxy` (n, 4)
-    what is there.
+    `logits` (B, A, C) and `boxes` (B, A, 4) are what the cells say, `class_ids` (B, N) and `xyxy`
+    (B, N, 4) what is to be said, where `there` (B, N) holds.
     """
-    if not len(xyxy):
-        none = torch.empty(0, dtype=torch.long, device=boxes.device)
-        return none, none
-    from_middle = (middles[None] - (xyxy[:, None, :2] + xyxy[:, None, 2:]) / 2).abs().amax(-1)
-    near = from_middle < NEAR * strides
-    inside = (middles[None] > xyxy[:, None, :2]).all(-1) & (middles[None] < xyxy[:, None, 2:]).all(
-        -1
-    )
-    (candidates,) = (near | inside).any(0).nonzero(as_tuple=True)
-    if not len(candidates):
-        return candidates, candidates
-    iou, _ = overlaps(boxes[None, candidates], xyxy[:, None])  # (n, k)
-    said = logits[candidates][:, class_ids].T
+    if not there.any():
+        return torch.full(boxes.shape[:2], NONE, device=boxes.device)
+    from_middle = (middles - (xyxy[..., None, :2] + xyxy[..., None, 2:]) / 2).abs().amax(-1)
+    near = from_middle < NEAR * strides  # (B, N, A), as all below
+    inside = (middles > xyxy[..., None, :2]).all(-1) & (middles < xyxy[..., None, 2:]).all(-1)
+    may = (near | inside) & there[..., None]
+    iou, _ = overlaps(boxes[:, None], xyxy[:, :, None])
+    said = logits.transpose(1, 2).gather(1, class_ids[..., None].expand_as(iou))
     cost = binary_cross_entropy_with_logits(said, torch.ones_like(said), reduction="none")
-    cost = cost - OVERLAP * (iou + 1e-8).log()
-    cost = cost + AWAY * ~(near & inside)[:, candidates]
-    cost = cost.masked_fill(~(near | inside)[:, candidates], float("inf"))
-    counts = iou.topk(min(MOST, len(candidates)), dim=1).values.sum(1).long().clamp(min=1)
-    ranks = cost.argsort(1).argsort(1)
-    chosen = (ranks < counts[:, None]) & cost.isfinite()
-    best = cost.masked_fill(~chosen, float("inf")).min(0)  # a cell learns one box
-    learns = best.values.isfinite()
-    return candidates[learns], best.indices[learns]
+    cost = cost - OVERLAP * (iou + 1e-8).log() + AWAY * ~(near & inside)
+    cost = cost.masked_fill(~may, float("inf"))
+    best_overlaps = (iou * may.any(1, keepdim=True)).topk(MOST).values
+    counts = best_overlaps.sum(-1, keepdim=True).long().clamp(min=1)
+    cheapest = cost.topk(MOST, largest=False)
+    taken = cheapest.values.masked_fill(torch.arange(MOST, device=iou.device) >= counts, float("inf"))
+    learnt = torch.full_like(cost, float("inf")).scatter(-1, cheapest.indices, taken).min(1)
+    return learnt.indices.masked_fill(learnt.values.isinf(), NONE)  # a cell learns one box
+
+
+def by_view(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """A batch's boxes, N for each view: class ids (B, N), xyxy (B, N, 4) in pixels of the input, and
+    which of them there are, (B, N); N is that of the view with most, at least 1.
+    """
+    views, _, height, width = batch.pixels.shape
+    image = batch.image.long()
+    counts = image.bincount(minlength=views)
+    number = torch.arange(len(image)) - (counts.cumsum(0) - counts)[image]
+    most = max(1, int(counts.max()))
+    centre, half = batch.cxcywh[:, :2], batch.cxcywh[:, 2:] / 2
+    size = torch.tensor([width, height] * 2)
+    class_ids, xyxy = torch.zeros(views, most).long(), torch.zeros(views, most, 4)
+    class_ids[image, number] = batch.class_ids.long()
+    xyxy[image, number] = torch.cat([centre - half, centre + half], 1) * size
+    return class_ids, xyxy, torch.arange(most) < counts[:, None]
 
 
 def loss_of(
@@ -95,29 +107,17 @@ def loss_of(
         height, width = pixels.shape[2:]
         middles, strides = (one.to(device) for one in cells(height, width))
         boxes, logits = boxes_of(outputs[..., :4], middles, strides), outputs[..., 4:]
-        size = torch.tensor([width, height], device=device)
-        centre, half = (
-            batch.cxcywh[:, :2].to(device) * size,
-            batch.cxcywh[:, 2:].to(device) * size / 2,
-        )
-        xyxy = torch.cat([centre - half, centre + half], 1)
-        class_ids = batch.class_ids.long().to(device)
+        class_ids, xyxy, there = (one.to(device) for one in by_view(batch))
 
+        box = assign(logits, boxes, class_ids, xyxy, there, middles, strides)
+        view, cell = (box != NONE).nonzero(as_tuple=True)
+        box = box[view, cell]
+        iou, general = overlaps(boxes[view, cell], xyxy[view, box])
+        weights = iou.detach().clamp(min=0.05)
         targets = torch.zeros_like(logits)
-        lost, weight = [], []
-        for view in range(len(pixels)):
-            (here,) = (batch.image == view).nonzero(as_tuple=True)
-            here = here.to(device)
-            learning, box = assign(
-                logits[view], boxes[view], class_ids[here], xyxy[here], middles, strides
-            )
-            iou, general = overlaps(boxes[view, learning], xyxy[here][box])
-            targets[view, learning, class_ids[here][box]] = iou.detach().clamp(min=0.05)
-            lost.append(1 - general)
-            weight.append(iou.detach().clamp(min=0.05))
-        weights = torch.cat(weight)
+        targets[view, cell, class_ids[view, box]] = weights
         scale = weights.sum().clamp(min=1)
-        box_loss = (torch.cat(lost) * weights).sum() / scale
+        box_loss = ((1 - general) * weights).sum() / scale
         entropy = binary_cross_entropy_with_logits(logits, targets, reduction="none")
         heed = torch.where(targets > 0, targets, ALPHA * logits.detach().sigmoid() ** GAMMA)
         counts = background(batch, list(STRIDES)).to(device) | (targets > 0)
