@@ -3,7 +3,7 @@
 import signal
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +155,10 @@ class Batch:
     ignore: list[np.ndarray]  # B of (m, 4), xyxy in pixels of the input
     labelled: Tensor  # (B, C) bool
 
+    def pin_memory(self) -> "Batch":
+        """With pixels where a GPU fetches them while others are computed; a loader calls it."""
+        return replace(self, pixels=self.pixels.pin_memory())
+
 
 def collate(views: Sequence[View]) -> Batch:
     height, width = views[0].pixels.shape[:2]
@@ -202,6 +206,7 @@ def batches(views: Views, first: int, size: int, loaders: int) -> DataLoader:
         collate_fn=collate,
         worker_init_fn=_begin_loader,
         drop_last=True,
+        pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if loaders else None,
     )
 

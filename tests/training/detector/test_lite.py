@@ -11,7 +11,7 @@ from torchvision.ops import generalized_box_iou
 
 from tests.training.detector.batches import batch_of
 from training.detector import lite
-from training.detector.lite_loss import assign, loss_of, overlaps
+from training.detector.lite_loss import NONE, assign, by_view, loss_of, overlaps
 from training.detector.lite_net import Lite, cells, predictions
 from training.detector.train import Recipe, build, train
 
@@ -62,18 +62,32 @@ def test_overlaps_are_torchvisions():
 
 def test_a_box_is_learnt_by_cells_that_say_it_and_a_cell_learns_one_box():
     middles, strides = cells(64, 64)
-    there = torch.tensor([[0.0, 0, 30, 30], [33, 33, 63, 63]])
+    boxes = torch.tensor([[0.0, 0, 30, 30], [33, 33, 63, 63]])
     says = torch.cat([middles - 1, middles + 1], 1)
     for cell in (0, 9, 10):  # middles 4, 4; 12, 12 and 20, 12: in the first box
-        says[cell] = there[0]
-    logits = torch.zeros(len(middles), 2)
-    cell, box = assign(logits, says, torch.tensor([0, 1]), there, middles, strides)
-    assert set(cell[box == 0].tolist()) == {9, 10, 0}
-    assert len(set(cell.tolist())) == len(cell)
-    (only,) = cell[box == 1].tolist()  # nobody says it yet: one cell in it learns it
+        says[cell] = boxes[0]
+    views = torch.stack([says] * 3)
+    there = torch.tensor([[True, True], [False, False], [True, False]])
+    box = assign(
+        torch.zeros(3, len(middles), 2), views, torch.tensor([[0, 1]] * 3),
+        torch.stack([boxes] * 3), there, middles, strides,
+    )  # fmt: skip
+    (first,) = (box[0] == 0).nonzero(as_tuple=True)
+    assert first.tolist() == [0, 9, 10]
+    (only,) = (box[0] == 1).nonzero()  # nobody says it yet: one cell in it learns it
     assert (middles[only] > 33).all()
     assert (middles[only] < 63).all()
-    assert len(assign(logits, says, torch.empty(0), there[:0], middles, strides)[0]) == 0
+    assert (box[1] == NONE).all()
+    assert (box[2] == torch.where(box[0] == 0, 0, NONE)).all()
+
+
+def test_boxes_of_a_batch_are_told_apart_by_view():
+    one = batch_of([[1, 0.5, 0.25, 0.5, 0.5], [0, 0.5, 0.5, 1, 1]])
+    batch = replace(one, pixels=one.pixels.repeat(3, 1, 1, 1), image=torch.tensor([0.0, 2]))
+    class_ids, xyxy, there = by_view(batch)
+    assert there.tolist() == [[True], [False], [True]]
+    assert class_ids[there].tolist() == [1, 0]
+    assert xyxy[there].tolist() == [[16, 0, 48, 48], [0, 0, 64, 96]]
 
 
 def gradients(model, batch):
