@@ -187,8 +187,8 @@ def _lite(path: Path, imgsz: Sequence[int]) -> Detector:
     # the first convolution, the sides and logits, and the arithmetic of boxes after them
     floats = (r".*conv_stem/.*", r".*/(sides|logits)/.*", r"/(Add|Sub|Mul|Div|Concat|Slice)(_\d+)?")
     return Detector(
-        ServedLite(model).eval(), tuple(model.names.values()), "grid", fit, floats=floats,
-        symmetric=True, license="Apache-2.0",
+        ServedLite(model).eval(), tuple(model.names.values()), "voted_grid", fit,
+        floats=floats, symmetric=True, license="Apache-2.0",
     )  # fmt: skip
 
 

@@ -174,7 +174,7 @@ def gap(head: str, predictions: np.ndarray, truth: np.ndarray) -> dict[str, floa
     """Largest differences between two predictions: boxes, as LIMITS says, and scores."""
     if head == "end2end":
         return gap_of_chosen(predictions[0], truth[0])
-    if head == "grid":
+    if head in heads.GRIDS:
         predictions, truth = predictions.swapaxes(1, 2), truth.swapaxes(1, 2)
     off = np.abs(predictions - truth)[0]
     sure = truth[0, :, 4:].max(axis=1) >= SURE
@@ -374,7 +374,7 @@ def export(
     `precision`, or an INT8 that loses too much.
     """
     version = entries.check_name(repository, name, version, replace)
-    if calibration and detector.head != "grid":
+    if calibration and detector.head not in heads.GRIDS:
         raise ValueError(f"INT8: for grid heads alone, this one is {detector.head}")
     there = (repository / name).exists()
     known = there and (name == entries.SHIPPED or not replace)
@@ -405,8 +405,8 @@ def export(
         found = find_all(served, detector, tests, "test")
         tested = table(tests, found, points["confidence"])
 
-        limits = {"iou": IOU} if detector.head == "grid" else {}
-        most_rows = graph.rows[2] if detector.head == "grid" else graph.rows[1]
+        limits = {"iou": IOU} if detector.head in heads.GRIDS else {}
+        most_rows = graph.rows[2] if detector.head in heads.GRIDS else graph.rows[1]
         card = {
             "name": folder.name,
             "version": version,

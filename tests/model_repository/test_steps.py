@@ -202,9 +202,30 @@ def test_a_threshold_of_zero_considers_the_best_thousand(postprocess):
     np.testing.assert_allclose(found[1], np.sort(scores.max(1))[:-1001:-1], atol=1e-6)
 
 
-def test_no_detection_is_an_empty_array_of_the_right_shape(postprocess, defaults):
+def test_a_box_is_what_those_of_its_class_about_it_agree_on(postprocess):
+    xyxy = np.array(
+        [[0, 0, 100, 100], [0, 0, 100, 80], [0, 0, 100, 60], [20, 0, 100, 100], [0, 0, 90, 100.0]]
+    )
+    scores = np.array([[0.8, 0], [0.2, 0], [0.5, 0], [0, 0.6], [0.09, 0]])
+    predictions = predictions_of(xyxy, scores)
+    # the second overlaps the first by 0.8; the third by too little, the next is another class's,
+    # and the last has no vote
+    lower = (0.8 * 100 + 0.2 * 0.8 * 80) / (0.8 + 0.2 * 0.8)
+    for confidence in (0.1, 0.7):
+        limits = postprocess.Thresholds(np.full(2, confidence, np.float32), 0.5, 8400)
+        boxes, found, class_ids = postprocess.heads.voted_grid(predictions, limits)
+        assert boxes[0].tolist() == pytest.approx([0, 0, 100, lower], abs=1e-3)
+        assert found[0] == pytest.approx(0.8)
+    limits = postprocess.Thresholds(np.array([0.9, 0.05], np.float32), 0.5, 8400)
+    boxes, found, class_ids = postprocess.heads.voted_grid(predictions, limits)
+    assert boxes.tolist() == [pytest.approx([20, 0, 100, 100])]
+    assert class_ids.tolist() == [1]
+
+
+@pytest.mark.parametrize("head", ["grid", "voted_grid"])
+def test_no_detection_is_an_empty_array_of_the_right_shape(postprocess, defaults, head):
     nothing = np.zeros((6, 8400), np.float32)
-    xyxy, scores, class_ids = postprocess.heads.grid(nothing, defaults)
+    xyxy, scores, class_ids = getattr(postprocess.heads, head)(nothing, defaults)
     assert (xyxy.shape, scores.shape, class_ids.shape) == ((0, 4), (0,), (0,))
     page = postprocess.to_page(xyxy, np.array([94, 0, 452, 640]), np.array([1240, 1754]))
     assert page.shape == (0, 4)

@@ -58,7 +58,7 @@ def _unmoved(layer: nn.Module, mode: bool = True) -> nn.Module:
 def found(model: Lite, outputs: Tensor, fit: Any, limits: Any) -> Found:
     """What the network's outputs for one page (1, 4 + C, A) are, in pixels of the input."""
     rows = predictions(outputs.float(), fit.height, fit.width)
-    return Found(*heads.grid(rows[0].cpu().numpy(), limits))
+    return Found(*heads.voted_grid(rows[0].cpu().numpy(), limits))
 
 
 def checkpoint(model: Lite) -> dict[str, Any]:

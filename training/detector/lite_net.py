@@ -109,7 +109,7 @@ def boxes_of(sides: Tensor, middles: Tensor, strides: Tensor) -> Tensor:
 
 
 def predictions(outputs: Tensor, height: int, width: int) -> Tensor:
-    """What `Lite` gives for an input of that size, as heads.grid takes it, (B, 4 + C, A)."""
+    """What `Lite` gives for an input of that size, as heads.voted_grid takes it, (B, 4 + C, A)."""
     middles, strides = (one.to(outputs.device) for one in cells(height, width))
     xyxy = boxes_of(outputs[:, :4].transpose(1, 2), middles, strides)
     centre, size = (xyxy[..., :2] + xyxy[..., 2:]) / 2, xyxy[..., 2:] - xyxy[..., :2]

@@ -1,10 +1,12 @@
 """What a detector's graph says -> boxes, by the kind of its head.
 
-grid     predictions (4 + C, A): centre x, centre y, width, height in input pixels, C scores for
-         each of A anchors, which overlap: YOLOv8, YOLO11, YOLO12
-end2end  predictions (N, 6): x0, y0, x1, y1 in input pixels, score, class: YOLOv10, YOLO26, RT-DETR
-queries  predictions (Q, 4 + C): centre x, centre y, width, height in input pixels, C scores for
-         each of Q queries, which do not overlap: DETR; query_classes: Conditional DETR
+grid        predictions (4 + C, A): centre x, centre y, width, height in input pixels, C scores for
+            each of A anchors, which overlap: YOLOv8, YOLO11, YOLO12
+voted_grid  the same, the anchors about a box agreeing on it: document_lite
+end2end     predictions (N, 6): x0, y0, x1, y1 in input pixels, score, class: YOLOv10, YOLO26,
+            RT-DETR
+queries     predictions (Q, 4 + C): centre x, centre y, width, height in input pixels, C scores for
+            each of Q queries, which do not overlap: DETR; query_classes: Conditional DETR
 
 Each function gives xyxy (N, 4) in input pixels, scores (N,) and class_ids (N,), best score first.
 """
@@ -15,13 +17,17 @@ import cv2
 import numpy as np
 
 MAX_CANDIDATES = 1000  # NMS takes their square: all 8400 anchors, asked for by 0, took 0.5 s
+LOWEST_VOTE, AGREEING = 0.1, 0.65  # score and IoU from which an anchor has a vote on a box
+
+GRIDS = ("grid", "voted_grid")  # heads whose anchors come last, and need NMS
+HEADS = (*GRIDS, "end2end", "queries", "query_classes")
 
 Boxes = tuple[np.ndarray, np.ndarray, np.ndarray]  # xyxy, scores, class_ids
 
 
 class Thresholds(NamedTuple):
     confidence: np.ndarray  # (C,) float32, lowest score per class
-    iou: float | None  # overlap above which the weaker of two boxes of a class goes; grid alone
+    iou: float | None  # overlap above which the weaker of two boxes of a class goes; GRIDS alone
     max_detections: int
 
 
@@ -29,12 +35,8 @@ def grid(predictions: np.ndarray, limits: Thresholds) -> Boxes:
     """An anchor stands for its best class alone. Greedy NMS within each class, among the best
     MAX_CANDIDATES.
     """
-    class_scores = predictions[4:]
-    class_ids = class_scores.argmax(0)
-    scores = class_scores.max(0)
-    (passed,) = np.nonzero(scores >= limits.confidence[class_ids])
-    if len(passed) > MAX_CANDIDATES:
-        passed = passed[np.argpartition(-scores[passed], MAX_CANDIDATES)[:MAX_CANDIDATES]]
+    class_ids, scores = predictions[4:].argmax(0), predictions[4:].max(0)
+    passed = _candidates(scores, limits.confidence[class_ids])
     centre, size = predictions[:2, passed].T, predictions[2:4, passed].T
     top_left = centre - size / 2
     scores, class_ids = scores[passed], class_ids[passed]
@@ -44,6 +46,25 @@ def grid(predictions: np.ndarray, limits: Thresholds) -> Boxes:
     best = np.asarray(chosen, np.intp)[: limits.max_detections]
     xyxy = np.hstack([top_left, top_left + size])
     return xyxy[best], scores[best], class_ids[best]
+
+
+def voted_grid(predictions: np.ndarray, limits: Thresholds) -> Boxes:
+    """`grid`, then each box is the mean of its class's boxes that overlap it by AGREEING or more,
+    weighted by score and overlap (box voting, arXiv:1505.01749).
+
+    All anchors from LOWEST_VOTE on have a vote, so that a threshold chooses boxes and moves none.
+    """
+    xyxy, scores, class_ids = grid(predictions, limits)
+    says, votes = predictions[4:].argmax(0), predictions[4:].max(0)
+    voters = _candidates(votes, LOWEST_VOTE)
+    boxes = _corners(predictions[:4, voters].T)
+    weights = _overlaps(xyxy, boxes)
+    weights *= (weights >= AGREEING) & (class_ids[:, None] == says[voters])
+    weights *= votes[voters]
+    total = weights.sum(1, keepdims=True)
+    heard = total[:, 0] > 0
+    xyxy[heard] = (weights @ boxes)[heard] / total[heard]
+    return xyxy, scores, class_ids
 
 
 def end2end(predictions: np.ndarray, limits: Thresholds) -> Boxes:
@@ -68,6 +89,23 @@ def query_classes(predictions: np.ndarray, limits: Thresholds) -> Boxes:
     best = _best(scores.ravel(), passed.ravel(), limits.max_detections)
     query, class_ids = np.divmod(best, scores.shape[1])
     return _corners(predictions[query, :4]), scores[query, class_ids], class_ids
+
+
+def _candidates(scores: np.ndarray, lowest: Any) -> np.ndarray:
+    """Where the scores (A,) are `lowest` or more: the best MAX_CANDIDATES, in no order."""
+    (passed,) = np.nonzero(scores >= lowest)
+    if len(passed) > MAX_CANDIDATES:
+        passed = passed[np.argpartition(-scores[passed], MAX_CANDIDATES)[:MAX_CANDIDATES]]
+    return passed
+
+
+def _overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """(N, M) IoU of xyxy (N, 4) and (M, 4)."""
+    low = np.maximum(boxes[:, None, :2], others[:, :2])
+    high = np.minimum(boxes[:, None, 2:], others[:, 2:])
+    common = (high - low).clip(0).prod(-1)
+    areas = [(xyxy[:, 2:] - xyxy[:, :2]).prod(-1) for xyxy in (boxes, others)]
+    return common / np.maximum(areas[0][:, None] + areas[1] - common, 1e-6)
 
 
 def _corners(boxes: np.ndarray) -> np.ndarray:

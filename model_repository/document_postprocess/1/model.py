@@ -22,12 +22,11 @@ import json
 import heads
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from heads import Thresholds, to_page
+from heads import GRIDS, HEADS, Thresholds, to_page
 from tally import Tally
 
 POINTS = {"accept": "confidence", "review": "review"}  # what begins their names in config.pbtxt
 SAMPLE_ID = "countersign-sample"  # of what server/readiness.py asks, which is no page of a user's
-KINDS = ("grid", "end2end", "queries", "query_classes")  # functions of heads.py
 
 
 def operating_points(parameters: dict[str, str], classes: list[str]) -> dict[str, Thresholds]:
@@ -37,7 +36,7 @@ def operating_points(parameters: dict[str, str], classes: list[str]) -> dict[str
     of boxes that is none.
     """
     iou = None
-    if parameters["head"] == "grid":
+    if parameters["head"] in GRIDS:
         iou = _fraction("iou", _number("iou", parameters.get("iou")))
     most = parameters.get("max_detections", "")
     if not most.isdigit() or int(most) < 1:
@@ -105,12 +104,12 @@ class TritonPythonModel:
     def initialize(self, args):
         config = json.loads(args["model_config"])
         parameters = {name: value["string_value"] for name, value in config["parameters"].items()}
-        if parameters["head"] not in KINDS:
+        if parameters["head"] not in HEADS:
             raise pb_utils.TritonModelException(
-                f"parameter head: {parameters['head']!r}, known are {', '.join(KINDS)}"
+                f"parameter head: {parameters['head']!r}, known are {', '.join(HEADS)}"
             )
         self.detect = getattr(heads, parameters["head"])
-        self.anchors_last = parameters["head"] == "grid"
+        self.anchors_last = parameters["head"] in GRIDS
         self.classes = parameters["classes"].split(",")
         self.labels = np.array(self.classes, np.object_)
         try:
