@@ -422,6 +422,16 @@ def test_a_square_code_is_found_by_its_finders():
         np.testing.assert_allclose(corners[0][2], [240, 240], atol=6)
 
 
+@pytest.mark.parametrize("kind", printed.STRAYS)
+def test_every_kind_of_stray_print_is_there(monkeypatch, kind):
+    monkeypatch.setattr(printed, "STRAYS", {kind: 1.0})
+    for seed in range(6):
+        sheet = Sheet(800, 1000, houses.look(seed), np.random.default_rng(0))
+        blank = np.array(sheet.image)
+        printed.strays(sheet, np.random.default_rng(seed))
+        assert (np.array(sheet.image) != blank).any(axis=2).sum() > 200
+
+
 def test_a_quarter_turn_swaps_a_patch():
     ink = np.zeros((10, 30), np.float32)
     ink[:, :5] = 1

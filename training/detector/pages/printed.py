@@ -2,6 +2,8 @@
 codes, fine lines of certificates and of revenue paper.
 """
 
+from itertools import pairwise
+
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw
@@ -14,7 +16,7 @@ from training.detector.scan import noise
 WHITE = (255, 255, 255)
 STRAYS = {
     "photograph": 0.2, "code": 0.2, "badge": 0.13, "emblem": 0.13, "address": 0.14, "number": 0.14,
-    "ring": 0.06,
+    "ring": 0.06, "monogram": 0.15, "diagram": 0.1, "cells": 0.05,
 }  # fmt: skip
 BOLD = text.FONTS["bold"][0]
 
@@ -421,6 +423,56 @@ def adhesive_stamps(
     return middles
 
 
+def monogram(sheet: Sheet, x: float, y: float, size: float, rng: np.random.Generator) -> None:
+    """A sign of thin lines: an initial among its construction lines, or hatched bars at a slant."""
+    ink = colour(rng) if rng.random() < 0.7 else sheet.look.ink
+    thin = size * float(rng.uniform(0.01, 0.03))
+    if rng.random() < 0.5:
+        u, middle = sheet.unit, (x + size / 2, y + size / 2)
+        sheet.box(x, y, x + size, y + size, None, thin, ink)
+        for share in rng.uniform(0.25, 0.5, int(rng.integers(1, 4))):
+            edge = [(m + side * share * size) * u for side in (-1, 1) for m in middle]
+            sheet.pen.ellipse(edge, outline=ink, width=max(1, round(thin * u)))
+        sheet.rule(x, y, x + size, y + size, thin, ink)
+        sheet.rule(x, y + size, x + size, y, thin, ink)
+        sheet.write(
+            middle[0], y, sheet.look.company[0], size * 0.85, sheet.look.head, ink, "centre"
+        )
+        return
+    step, lean = size * float(rng.uniform(0.06, 0.14)), size * float(rng.uniform(-0.5, 0.5))
+    for way in (1, -1)[: rng.integers(1, 3)]:
+        for number in range(int(rng.integers(3, 8))):
+            at = x + number * step * way + size / 2
+            sheet.rule(
+                at, y, at + lean * way, y + size * 0.8, step * float(rng.uniform(0.2, 0.6)), ink
+            )
+
+
+def diagram(sheet: Sheet, x: float, y: float, size: float, rng: np.random.Generator) -> None:
+    """A ring of strokes with letters at its corners, as structural formulas and circuits are."""
+    count, turn = int(rng.integers(4, 9)), float(rng.uniform(0, 6))
+    angles = turn + np.arange(count + 1) * 2 * np.pi / count
+    across, down = size * float(rng.uniform(0.4, 0.9)), size * float(rng.uniform(0.3, 0.6))
+    corners = np.stack([x + across * (1 + np.cos(angles)), y + down * (1 + np.sin(angles))], 1)
+    for start, end in pairwise(corners):
+        first, last = start + (end - start) * 0.18, end + (start - end) * 0.18
+        for shift in (0, 2.5)[: 1 + (rng.random() < 0.3)]:
+            sheet.rule(first[0] + shift, first[1] + shift, last[0] + shift, last[1] + shift)
+        sign = str(rng.choice(("CH", "CO", "O", "N", "(CH )", "R", "C", "+", "A", "1")))
+        sheet.write(start[0], start[1] - 5, sign, size * 0.11, "", None, "centre")
+
+
+def cells(sheet: Sheet, x: float, y: float, size: float, rng: np.random.Generator) -> None:
+    """Two to four boxed cells, one below the other, some filled: a date, a number."""
+    wide, tall = size * float(rng.uniform(0.9, 2)), size * float(rng.uniform(0.15, 0.28))
+    for row in range(int(rng.integers(2, 5))):
+        filled = sheet.look.tint if rng.random() < 0.3 else None
+        sheet.box(x, y + row * tall, x + wide, y + (row + 1) * tall, filled, 1.2)
+        words = text.number(int(rng.integers(1, 9)), rng) if row % 2 else text.date(rng)
+        font = sheet.look.head if rng.random() < 0.5 else BOLD
+        sheet.write(x + wide / 2, y + (row + 0.2) * tall, words, tall * 0.6, font, None, "centre")
+
+
 def strays(sheet: Sheet, rng: np.random.Generator) -> None:
     """One to three things that are printed somewhere on a page and are about as large as marks."""
     house = sheet.look
@@ -448,6 +500,12 @@ def strays(sheet: Sheet, rng: np.random.Generator) -> None:
             )
             line = text.number(int(rng.integers(4, 9)), rng)
             sheet.write(x + size * 0.1, y + size * 0.07, line, size * 0.24, house.head)
+        elif kind == "monogram":
+            monogram(sheet, x, y, size, rng)
+        elif kind == "diagram":
+            diagram(sheet, x, y, size, rng)
+        elif kind == "cells":
+            cells(sheet, x, y, size, rng)
         else:  # a ring with a name around it
             side = max(24, round(size * sheet.unit))
             face = ring_badge(text.company(rng).upper(), side, house.emblem, rng)
