@@ -66,11 +66,11 @@ def check_name(repository: Path, name: str, version: int | None, replace: bool) 
 
 
 def check_same(repository: Path, name: str, detector: Detector) -> None:
-    """ValueError unless a detector is of the classes and head that `name` has."""
+    """ValueError unless a detector is of the classes and head that `name` has; GRIDS are alike."""
     parameters = read_config(repository / step_names(name)[1] / "config.pbtxt").parameters
     has = (parameters["classes"].string_value, parameters["head"].string_value)
     this = (",".join(detector.classes), detector.head)
-    if has != this:
+    if has[0] != this[0] or not (has[1] == this[1] or {has[1], this[1]} <= {*steps.heads.GRIDS}):
         raise ValueError(
             f"{name} has classes and head {', '.join(has)}, this one {', '.join(this)}: "
             "--name gives it an entry of its own"

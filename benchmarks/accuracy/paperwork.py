@@ -326,7 +326,7 @@ KINDS = {
 
 
 EXAMPLE = 99  # its design
-SURE = 0.05  # by which scores are above the accept threshold, so that any CPU finds the same
+SURE = 0.03  # by which scores are above the accept threshold, so that any CPU finds the same
 LACKING = 1  # its field that the second scan leaves empty
 
 

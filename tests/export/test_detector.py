@@ -174,7 +174,7 @@ def test_int8_keeps_the_contract(loaded, pages, tmp_path):
 
 
 def test_int8_of_relus_has_no_zero_points(pages, tmp_path):
-    lite = checkpoints.load("training/detector/lite.pt", [64, 64])
+    lite = checkpoints.load("training/detector/shipped.pt", [64, 64])
     inputs = [detector.fitted(detector.read_page(page.path), lite.fit)[0] for page in pages]
     graph = detector.quantised(lite, detector.to_graph(lite, tmp_path / "x.onnx"), inputs)
     ranges = [

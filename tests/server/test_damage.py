@@ -50,7 +50,7 @@ def loading(code: str) -> Damage:
 
 
 def of_another_model(folder: Path) -> None:
-    for path in (ROOT / "model_repository" / "document_yolo" / "6").glob("model.*"):
+    for path in (ROOT / "model_repository" / "document_yolo" / "7").glob("model.*"):
         shutil.copy(path, folder)
 
 

@@ -29,14 +29,14 @@ def test_a_step_gets_more_processes_never_fewer(config, expected):
 def test_the_copy_has_one_version_of_each_model_and_stays_as_it_was(tmp_path):
     source, copy = tmp_path / "source", tmp_path / "a b"
     shutil.copytree(REPOSITORY, source)
-    lay_out(source, copy, {"document_yolo": 7, "captcha_heads": 3}, preprocesses=7)
-    assert [path.name for path in copy.glob("document_yolo/[0-9]*")] == ["7"]
+    lay_out(source, copy, {"document_yolo": 8, "captcha_heads": 3}, preprocesses=7)
+    assert [path.name for path in copy.glob("document_yolo/[0-9]*")] == ["8"]
     assert [path.name for path in copy.glob("captcha_heads/[0-9]*")] == ["3"]
     assert "count: 7" in (copy / "document_preprocess" / "config.pbtxt").read_text()
-    weights = (copy / "document_yolo" / "7" / "model.bin").read_bytes()
-    (source / "document_yolo" / "7" / "model.bin").write_bytes(b"overwritten")
-    assert (copy / "document_yolo" / "7" / "model.bin").read_bytes() == weights
-    assert weights == (REPOSITORY / "document_yolo" / "7" / "model.bin").read_bytes()
+    weights = (copy / "document_yolo" / "8" / "model.bin").read_bytes()
+    (source / "document_yolo" / "8" / "model.bin").write_bytes(b"overwritten")
+    assert (copy / "document_yolo" / "8" / "model.bin").read_bytes() == weights
+    assert weights == (REPOSITORY / "document_yolo" / "8" / "model.bin").read_bytes()
 
 
 def test_a_model_whose_config_says_which_versions_is_copied_as_it_is(tmp_path):

@@ -119,7 +119,7 @@ def test_metrics_are_served(server):
         'nv_inference_request_success{replica="1",model="document_detector"',
         'countersign_replica_state{replica="1",state="well"} 1',
         'countersign_restarts_total{part="front"} 0',
-        'countersign_model_version{model="document_yolo"} 7',
+        'countersign_model_version{model="document_yolo"} 8',
         "envoy_http_downstream_rq_total{",
     ):
         assert sample in text, sample

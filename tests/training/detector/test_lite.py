@@ -124,7 +124,7 @@ def test_a_checkpoint_says_what_network_it_is_and_a_recipe_names_none_beside_it(
     with pytest.raises(ValueError, match="is a network already; leave out model yolo11n"):
         build(Recipe(model="yolo11n.yaml"), file)
     with pytest.raises(ValueError, match="no checkpoint of the network lite"):
-        lite.read(Path("training/detector/shipped.pt"))
+        lite.read(Path("training/detector/yolo11n.pt"))
 
 
 def test_fixed_statistics_stay_while_the_weights_learn():

@@ -30,7 +30,7 @@ def test_a_class_that_is_not_labelled_has_no_background():
 
 @pytest.fixture(scope="module")
 def model():
-    return build(Recipe(), Path("training/detector/shipped.pt")).train()
+    return build(Recipe(), Path("training/detector/yolo11n.pt")).train()
 
 
 def head_gradients(model, batch):
