@@ -12,7 +12,7 @@ import torch
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 
 from export import checkpoints, detector
-from export.entries import check_name
+from export.entries import check_name, check_same
 from export.gates import check_contract, check_gap
 from export.repository import read_config
 from export.rollback import roll_back
@@ -208,6 +208,15 @@ def test_boxes_come_back_in_pixels_of_the_page(tmp_path):
     np.testing.assert_allclose(seen.xyxy, [[160, 100, 240, 140]], atol=1e-3)
     np.testing.assert_array_equal(seen.class_ids, [1])
     np.testing.assert_allclose(seen.scores, [0.8])
+
+
+def test_a_version_may_vote_where_the_one_before_did_not():
+    grid = checkpoints.Detector(None, ("signature", "stamp"), "grid", fit.Fit(512, 704, "upright"))
+    for head in ("grid", "voted_grid"):
+        check_same(REPOSITORY, "document_detector", replace(grid, head=head))
+    for other in (replace(grid, head="end2end"), replace(grid, classes=("signature",))):
+        with pytest.raises(ValueError, match="document_detector has classes and head"):
+            check_same(REPOSITORY, "document_detector", other)
 
 
 def test_rows_that_a_head_chose_are_compared_wherever_they_stand():
