@@ -35,11 +35,9 @@ def grid(predictions: np.ndarray, limits: Thresholds) -> Boxes:
     """An anchor stands for its best class alone. Greedy NMS within each class, among the best
     MAX_CANDIDATES.
     """
-    class_ids, scores = predictions[4:].argmax(0), predictions[4:].max(0)
-    passed = _candidates(scores, limits.confidence[class_ids])
+    passed, scores, class_ids = _candidates(predictions[4:], limits.confidence)
     centre, size = predictions[:2, passed].T, predictions[2:4, passed].T
     top_left = centre - size / 2
-    scores, class_ids = scores[passed], class_ids[passed]
     assert limits.iou is not None  # a grid has it
     boxes: Any = np.hstack([top_left, size])  # cv2's types know lists alone
     chosen = cv2.dnn.NMSBoxesBatched(boxes, scores, class_ids, -1.0, limits.iou)
@@ -55,12 +53,13 @@ def voted_grid(predictions: np.ndarray, limits: Thresholds) -> Boxes:
     All anchors from LOWEST_VOTE on have a vote, so that a threshold chooses boxes and moves none.
     """
     xyxy, scores, class_ids = grid(predictions, limits)
-    says, votes = predictions[4:].argmax(0), predictions[4:].max(0)
-    voters = _candidates(votes, LOWEST_VOTE)
+    if not len(scores):
+        return xyxy, scores, class_ids
+    voters, votes, says = _candidates(predictions[4:], np.full_like(limits.confidence, LOWEST_VOTE))
     boxes = _corners(predictions[:4, voters].T)
     weights = _overlaps(xyxy, boxes)
-    weights *= (weights >= AGREEING) & (class_ids[:, None] == says[voters])
-    weights *= votes[voters]
+    weights *= (weights >= AGREEING) & (class_ids[:, None] == says)
+    weights *= votes
     total = weights.sum(1, keepdims=True)
     heard = total[:, 0] > 0
     xyxy[heard] = (weights @ boxes)[heard] / total[heard]
@@ -91,12 +90,19 @@ def query_classes(predictions: np.ndarray, limits: Thresholds) -> Boxes:
     return _corners(predictions[query, :4]), scores[query, class_ids], class_ids
 
 
-def _candidates(scores: np.ndarray, lowest: Any) -> np.ndarray:
-    """Where the scores (A,) are `lowest` or more: the best MAX_CANDIDATES, in no order."""
-    (passed,) = np.nonzero(scores >= lowest)
-    if len(passed) > MAX_CANDIDATES:
-        passed = passed[np.argpartition(-scores[passed], MAX_CANDIDATES)[:MAX_CANDIDATES]]
-    return passed
+def _candidates(class_scores: np.ndarray, lowest: np.ndarray) -> tuple[np.ndarray, Any, Any]:
+    """Anchors whose best class has at least its score of `lowest` (C,), of `class_scores` (C, A):
+    their places, scores and classes. The best MAX_CANDIDATES, in no order.
+    """
+    scores = class_scores.max(0)
+    (places,) = np.nonzero(scores >= lowest.min())  # few: to ask all for their class takes longer
+    class_ids = class_scores[:, places].argmax(0)
+    passed = scores[places] >= lowest[class_ids]
+    places, class_ids = places[passed], class_ids[passed]
+    if len(places) > MAX_CANDIDATES:
+        best = np.argpartition(-scores[places], MAX_CANDIDATES)[:MAX_CANDIDATES]
+        places, class_ids = places[best], class_ids[best]
+    return places, scores[places], class_ids
 
 
 def _overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
