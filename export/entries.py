@@ -70,7 +70,8 @@ def check_same(repository: Path, name: str, detector: Detector) -> None:
     parameters = read_config(repository / step_names(name)[1] / "config.pbtxt").parameters
     has = (parameters["classes"].string_value, parameters["head"].string_value)
     this = (",".join(detector.classes), detector.head)
-    if has[0] != this[0] or not (has[1] == this[1] or {has[1], this[1]} <= {*steps.heads.GRIDS}):
+    grids = {has[1], this[1]} <= set(steps.heads.GRIDS)
+    if has[0] != this[0] or (has[1] != this[1] and not grids):
         raise ValueError(
             f"{name} has classes and head {', '.join(has)}, this one {', '.join(this)}: "
             "--name gives it an entry of its own"

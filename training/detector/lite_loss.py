@@ -51,8 +51,6 @@ def assign(
     `logits` (B, A, C) and `boxes` (B, A, 4) are what the cells say, `class_ids` (B, N) and `xyxy`
     (B, N, 4) what is to be said, where `there` (B, N) holds.
     """
-    if not there.any():
-        return torch.full(boxes.shape[:2], NONE, device=boxes.device)
     from_middle = (middles - (xyxy[..., None, :2] + xyxy[..., None, 2:]) / 2).abs().amax(-1)
     near = from_middle < NEAR * strides  # (B, N, A), as all below
     inside = (middles > xyxy[..., None, :2]).all(-1) & (middles < xyxy[..., None, 2:]).all(-1)
