@@ -184,8 +184,8 @@ def _lite(path: Path, imgsz: Sequence[int]) -> Detector:
     model = lite.read(path).eval().requires_grad_(False)
     height, width = _size(path, imgsz or model.args["imgsz"], STRIDES[-1])
     fit = fits.Fit(width, height, model.args["fit"])
-    # the first convolution, the sides and logits, and the arithmetic of boxes after them
-    floats = (r".*conv_stem/.*", r".*/(sides|logits)/.*", r"/(Add|Sub|Mul|Div|Concat|Slice)(_\d+)?")
+    # sides and logits, and the arithmetic of boxes after them
+    floats = (r".*/(sides|logits)/.*", r"/(Add|Sub|Mul|Div|Concat|Slice)(_\d+)?")
     return Detector(
         ServedLite(model).eval(), tuple(model.names.values()), "voted_grid", fit,
         floats=floats, symmetric=True, license="Apache-2.0",
