@@ -176,7 +176,7 @@ def _ultralytics(path: Path, imgsz: Sequence[int]) -> Detector:
     fit = fits.Fit(width, height, way)
     head_end = rf".*model\.{len(model.model) - 1}/"
     ends = r"(cv[23]\.\d/cv[23]\.\d\.2/Conv|Add|Sub|Mul|Div|Concat|Split|Slice).*"
-    floats = (r".*model\.0/.*", r".*/attn/.*", r".*/dfl/.*", head_end + ends)
+    floats = (r".*/attn/.*", r".*/dfl/.*", head_end + ends)
     return Detector(Served(model).eval(), classes, kind, fit, floats=floats)
 
 

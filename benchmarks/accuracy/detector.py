@@ -6,7 +6,8 @@ asks the running server for every page with the project's client. Each DIR is a 
 a labels.json (with areas to ignore), a COCO table, or the YOLO layout; of one that says its splits,
 the validation pages count. REPORT gets accuracy.json, every figure with its 95 % interval for each
 kind and what it consists of; precision_recall.png; and worst_KIND.jpg, the pages with most that was
-missed or falsely found. Precision, recall and false alarms are at the server's accept point.
+missed or falsely found. Precision, recall and false alarms are at the server's accept point, or as
+--operating-point or --confidence says.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from tqdm import tqdm
 
 from benchmarks.machine import command, machine
 from countersign import Client, Detections
+from countersign.messages import OPERATING_POINTS
 from server.readiness import overlap
 from training.detector.labels import CLASSES, Labelled
 from training.detector.score import ClassScore, Found, read_kinds, score, table, views
@@ -35,16 +37,19 @@ TILE = 480  # px, the longer side of a page on the sheet
 GREEN, RED, ORANGE, GREY = "#1a9850", "#d73027", "#fc8d59", "#888888"
 
 
-def operating_point(client: Client, detector: str) -> dict[str, float]:
-    """The threshold of each class that the server uses when a request names none.
+def operating_point(client: Client, detector: str, point: str = "accept") -> dict[str, float]:
+    """The threshold of each class that the server uses at `point`, one of OPERATING_POINTS.
 
-    ValueError if the server has no such detector.
+    ValueError if the server has no such detector, or it no such point.
     """
-    known = {model.name: model.confidence for model in client.models()}
-    thresholds = known.get(detector)
-    if not isinstance(thresholds, dict):
+    known = {model.name: model for model in client.models()}
+    model = known.get(detector)
+    if model is None or not isinstance(model.confidence, dict):
         raise ValueError(f"no detector {detector!r}, the server has {', '.join(known)}")
-    return thresholds
+    thresholds = model.confidence if point == "accept" else model.review
+    if not thresholds:
+        raise ValueError(f"{detector} has no operating point {point!r}")
+    return dict(thresholds)
 
 
 def as_found(detections: Detections) -> Found:
@@ -167,15 +172,15 @@ def draw_worst(
 
 def text_table(rows: Mapping[str, Mapping[str, Any]], classes: Sequence[str]) -> str:
     """The rows as text: each figure with its interval."""
-    names, plain = ("ap50", "precision", "recall", "false_alarms"), ("ap25", "recall25")
-    heads = " ".join([*(f"{name:>20}" for name in names), *(f"{name:>8}" for name in plain)])
+    names, plain = ("ap50", "precision", "recall", "false_alarms"), ("ap25", "precision25", "recall25")
+    heads = " ".join([*(f"{name:>20}" for name in names), *(f"{name:>11}" for name in plain)])
     lines = [f"{'kind':40} {'class':10} {'pages':>5} {'boxes':>5} {heads}"]
     for kind, row in rows.items():
         for name in classes:
             figures = row[name]
             cells = " ".join(_with_interval(figures, key) for key in names)
             cells += "".join(
-                f" {'-' if figures[key] is None else figures[key]:>8}" for key in plain
+                f" {'-' if figures[key] is None else figures[key]:>11}" for key in plain
             )
             lines.append(f"{kind:40} {name:10} {row['pages']:5} {figures['boxes']:5} {cells}")
     return "\n".join(lines)
@@ -200,16 +205,23 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--url", default="127.0.0.1:8001", help="host:port of the gRPC endpoint")
     parser.add_argument("--model", default="document_detector", help="which of its detectors")
+    at = parser.add_mutually_exclusive_group()
+    at.add_argument("--operating-point", choices=OPERATING_POINTS, default="accept")
+    at.add_argument("--confidence", type=float, help="of both classes, in place of a point")
     args = parser.parse_args()
     kinds = read_kinds(args.pages, args.split)
     args.out.mkdir(parents=True, exist_ok=True)
     with Client(args.url) as client:
-        thresholds = operating_point(client, args.model)
+        thresholds = operating_point(client, args.model, args.operating_point)
         found = {
             kind: ask(client, args.model, [page.path for page in pages], len(pages), kind)
             for kind, pages in kinds.items()
         }
-    thresholds = {name: at for name, at in thresholds.items() if name in CLASSES}
+    thresholds = {
+        name: own if args.confidence is None else args.confidence
+        for name, own in thresholds.items()
+        if name in CLASSES
+    }
     rows = table(kinds, found, thresholds)
     report = {
         "rows": rows,

@@ -164,13 +164,22 @@ def test_int8_keeps_the_contract(loaded, pages, tmp_path):
     ov.save_model(graph, tmp_path / "model.xml")
     saved = ov.Core().read_model(tmp_path / "model.xml")
     check_contract(saved, REPOSITORY / "document_yolo" / "config.pbtxt")
-    assert any(op.get_type_name() == "FakeQuantize" for op in saved.get_ops())
+    assert first_weights(saved) == ov.Type.i8
     last = [
         op for op in saved.get_ops() if re.search(r"cv[23]\.\d\.2/Conv", op.get_friendly_name())
     ]
     sources = [op.input_value(0).get_node() for op in last if op.get_type_name() == "Convolution"]
     assert len(sources) == 6
     assert not any(source.get_type_name() == "FakeQuantize" for source in sources)
+
+
+def first_weights(graph: ov.Model) -> ov.Type:
+    """Of the first convolution."""
+    node = next(op for op in graph.get_ordered_ops() if op.get_type_name() == "Convolution")
+    node = node.input_value(1).get_node()
+    while node.get_type_name() != "Constant":
+        node = node.input_value(0).get_node()
+    return node.get_element_type()
 
 
 def test_int8_of_relus_has_no_zero_points(pages, tmp_path):
@@ -182,6 +191,7 @@ def test_int8_of_relus_has_no_zero_points(pages, tmp_path):
         for op in graph.get_ops()
         if op.get_type_name() == "FakeQuantize"
     ]
+    assert first_weights(graph) == ov.Type.i8
     assert any((low < 0).any() for low, _ in ranges)
     for low, high in ranges:
         np.testing.assert_allclose(low[low < 0], -high[low < 0], rtol=0.01)  # by 128 / 127

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.accuracy.detector import covered, mistakes, summary
+from benchmarks.accuracy.detector import covered, mistakes, operating_point, summary
+from countersign import Client
 from training.detector.labels import Labelled
 from training.detector.score import Found, score
 
@@ -107,6 +108,22 @@ def test_the_running_server_is_scored_on_each_labelled_folder(
         assert Image.open(report / f"worst_{kind}.jpg").width == 4 * 480
     assert (report / "precision_recall.png").exists()
     assert len(printed.splitlines()) == 1 + 2 * len(rows)
+
+    command = [*command[:-2], "--confidence", "1"]  # no mark is as sure
+    subprocess.check_call([sys.executable, *map(str, command)], cwd=ROOT)
+    row = json.loads((report / "accuracy.json").read_text())["rows"]["json"]["signature"]
+    assert (row["recall"], row["recall25"], row["false_alarms"]) == (0, 0, 0)
+    assert row["ap50"] > 0.9
+
+
+def test_thresholds_are_those_of_the_point_asked_for(server):
+    card = ROOT / "model_repository/document_yolo/8/model_card.json"
+    thresholds = json.loads(card.read_text())["thresholds"]
+    with Client(server.grpc_url) as client:
+        assert operating_point(client, "document_detector") == thresholds["confidence"]
+        assert operating_point(client, "document_detector", "review") == thresholds["review"]
+        with pytest.raises(ValueError, match=r"no detector 'other', the server has .*detector"):
+            operating_point(client, "other")
 
 
 def written(folder: Path, form: str, samples: Path, sample_pages: dict) -> Path:
