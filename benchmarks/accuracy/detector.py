@@ -172,7 +172,8 @@ def draw_worst(
 
 def text_table(rows: Mapping[str, Mapping[str, Any]], classes: Sequence[str]) -> str:
     """The rows as text: each figure with its interval."""
-    names, plain = ("ap50", "precision", "recall", "false_alarms"), ("ap25", "precision25", "recall25")
+    names = ("ap50", "precision", "recall", "false_alarms")
+    plain = ("ap25", "precision25", "recall25")
     heads = " ".join([*(f"{name:>20}" for name in names), *(f"{name:>11}" for name in plain)])
     lines = [f"{'kind':40} {'class':10} {'pages':>5} {'boxes':>5} {heads}"]
     for kind, row in rows.items():
