@@ -29,7 +29,6 @@ from training.detector.lite_net import STRIDES, Lite, predictions
 
 DETR_HEADS = {"detr": "queries", "conditional_detr": "query_classes"}
 
-WAYS = ("letterbox", "stretch", "upright")  # of fit.py, those that need no mask
 
 # pixels (1, H, W, 3) uint8 and letterbox (4,) float32 -> predictions float32
 Predict = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -121,7 +120,7 @@ def load(source: str, imgsz: Sequence[int] = (), way: str = "") -> Detector:
     """The detector at `source`: a .pt or .onnx file, a transformers folder, or a hub id.
 
     `imgsz` is another input size than the one it says: height and width in pixels, or one number
-    for both. `way` is another of WAYS to fit pages than the one it says, not for DETR.
+    for both. `way` is another of fit.WAYS to fit pages than the one it says, not for DETR.
     Raises ValueError in one line if it is none of these, no detector, of a head not known, or its
     classes cannot be told apart.
     """
@@ -160,8 +159,8 @@ def _ultralytics(path: Path, imgsz: Sequence[int]) -> Detector:
         )
     height, width = _size(path, imgsz or model.args["imgsz"], int(model.stride.max()))
     way = model.args.get("fit", "letterbox")  # as training/detector writes it
-    if way not in WAYS:
-        raise ValueError(f"{path}: trained with fit {way!r}, known are {', '.join(WAYS)}")
+    if way not in fits.WAYS:
+        raise ValueError(f"{path}: trained with fit {way!r}, known are {', '.join(fits.WAYS)}")
     if getattr(head, "one2one_cv2", None) is not None:
         head.end2end = True  # of its two heads the one that needs no NMS
     model = model.float().fuse(verbose=False).eval()

@@ -8,10 +8,12 @@ file that ultralytics wrote, which is served as it is. Without --name it is a ne
 document_detector; with it, an ensemble of that name beside it.
 
 Each DIR of --pages is a kind of pages. Operating points are chosen on their validation pages (dev,
-valid, val; all pages of a folder that says no split), as export/thresholds.py says, and INT8 is
-calibrated on their training pages, or on those of --train. Figures are of the same pages, of their
-test pages and of those of --test. Nothing is written into the repository before the graph has the
-contract's names, types and shapes, agrees with the checkpoint and, quantised, finds as much as f32.
+valid, val), as export/thresholds.py says, and INT8 is calibrated on their training pages, or on
+those of --train. A folder that says no split is divided as the checkpoint's training divided it;
+all its pages are chosen on if that learnt from no folder of its name. Figures are of the pages to
+choose on, of the test pages and of those of --test. Nothing is written into the repository before
+the graph has the contract's names, types and shapes, agrees with the checkpoint and, quantised,
+finds as much as f32.
 """
 
 import argparse
@@ -20,7 +22,7 @@ import re
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -34,13 +36,20 @@ import torch
 from tqdm import tqdm
 
 from export import entries, thresholds
-from export.checkpoints import WAYS, Detector, Predict, load
+from export.checkpoints import Detector, Predict, load
 from export.gates import check_contract, check_gap, commit
 from export.graphs import F32, convert
 from export.repository import new_version
 from export.targets import verdicts
 from inprocess.steps import fit, heads
-from training.detector.labels import CLASSES, COMPLETED, Labelled, read_pages
+from training.detector.labels import (
+    CLASSES,
+    COMPLETED,
+    Labelled,
+    hold_out,
+    read_pages,
+    training_pages,
+)
 from training.detector.score import (
     INTERVAL,
     MATCH,
@@ -505,7 +514,7 @@ def parser() -> argparse.ArgumentParser:
         help="height and width of the input, or one number for both; else the checkpoint's own",
     )
     parser.add_argument(
-        "--fit", default="", choices=WAYS, help="of pages into it; else the checkpoint's own"
+        "--fit", default="", choices=fit.WAYS, help="of pages into it; else the checkpoint's own"
     )
     parser.add_argument("--int8", action="store_true", help="quantise weights and activations")
     parser.add_argument("--precision", type=float, default=0.95, help="at the operating points")
@@ -517,11 +526,27 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> None:
+    arguments = parser().parse_args()
     try:
-        card = export_as_asked(parser().parse_args())
+        card = export_as_asked(arguments)
     except (ValueError, FileNotFoundError) as error:
         sys.exit(f"export.detector: {error}")
     print(json.dumps(card, indent=2))
+    for warning in unsure(card["thresholds"], arguments.precision):
+        print(f"export.detector: {warning}", file=sys.stderr)
+
+
+def unsure(chosen: Mapping[str, Mapping], precision: float) -> Iterator[str]:
+    """A line for each class whose accept point rests on too few marks to promise `precision`."""
+    for name, how in chosen["chosen"].items():
+        pools = how["pools"].values()
+        surely = min(pool["interval"][0] for pool in pools)
+        if surely < precision:
+            yield (
+                f"{name}: accept {chosen['confidence'][name]} was chosen on "
+                f"{sum(pool['boxes'] for pool in pools)} boxes, too few to be sure: its precision "
+                f"is at least {surely:.2f} by the interval, {precision} was asked for"
+            )
 
 
 def export_as_asked(arguments: argparse.Namespace) -> dict:
@@ -531,7 +556,8 @@ def export_as_asked(arguments: argparse.Namespace) -> dict:
         raise ValueError(f"--overlap {arguments.overlap}, it is above 0 and at most 1")
     detector = load(arguments.checkpoint, arguments.imgsz, arguments.fit)
     credit = {"credits": json.loads(arguments.credits.read_text())} if arguments.credits else {}
-    kinds = read_kinds(arguments.pages, "validation")
+    made = run_of(Path(arguments.checkpoint))
+    kinds, learnt = divided(arguments.pages, made.get("recipe", {}))
     tests = {
         f"{kind}, test" if kind in kinds else kind: pages
         for kind, pages in read_kinds(arguments.test, "test").items()
@@ -541,11 +567,11 @@ def export_as_asked(arguments: argparse.Namespace) -> dict:
         tests |= {f"{folder.resolve().name}, test": held} if held else {}
     calibration: list[Labelled] = []
     if arguments.int8:
-        for folder in arguments.train or arguments.pages:
-            calibration += [page for page in read_pages(folder) if page.split == "train"]
-        if not calibration:
+        if arguments.train:
+            learnt = [page for folder in arguments.train for page in training_pages(folder)[0]]
+        if not learnt:
             raise ValueError("INT8: no training pages to calibrate on, --train DIR")
-        calibration = calibration[:: -(-len(calibration) // CALIBRATION)]
+        calibration = learnt[:: -(-len(learnt) // CALIBRATION)]
     return export(
         detector,
         kinds,
@@ -558,11 +584,43 @@ def export_as_asked(arguments: argparse.Namespace) -> dict:
         arguments.precision,
         origin={
             "data": data_of(kinds | tests, calibration) | credit,
-            "training": run_of(Path(arguments.checkpoint)),
+            "training": made,
             "license": detector.license,
         },
         overlap=arguments.overlap,
     )
+
+
+def divided(
+    folders: Sequence[Path], made: Mapping[str, Any]
+) -> tuple[dict[str, list[Labelled]], list[Labelled]]:
+    """Each folder's pages to choose operating points on, and the pages of all to calibrate on.
+
+    As the pages say by their split. Where they say none, as they were divided by the run of the
+    recipe `made`, if it learnt from a folder of that name; else all are to choose on. ValueError
+    if that run kept none; raises as `read_kinds`.
+    """
+    kinds = read_kinds(folders, "validation")
+    learnt: list[Labelled] = []
+    for folder in folders:
+        name = folder.resolve().name
+        pages = kinds[name]
+        if any(page.split for page in pages):
+            learnt += [page for page in read_pages(folder) if page.split == "train"]
+        elif folder.name in made.get("real", ()):
+            trained, kinds[name] = hold_out(pages, made["held_out"], made["seed"])
+            learnt += trained
+            if not kinds[name]:
+                raise ValueError(
+                    f"{folder}: its {len(pages)} pages say no split, and training kept none of "
+                    f"them (held_out {made['held_out']}) to choose operating points on"
+                )
+        else:
+            print(
+                f"export.detector: {folder}: the pages say no split, all {len(pages)} are chosen "
+                "on; figures flatter a checkpoint that learnt from them", file=sys.stderr,
+            )  # fmt: skip
+    return kinds, learnt
 
 
 def data_of(kinds: Kinds, calibration: Sequence[Labelled]) -> dict[str, Any]:

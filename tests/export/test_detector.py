@@ -18,7 +18,7 @@ from export.repository import read_config
 from export.rollback import roll_back
 from inprocess.repository import REPOSITORY
 from inprocess.steps import fit
-from training.detector.labels import CLASSES, Labelled
+from training.detector.labels import CLASSES, Labelled, hold_out, training_pages
 from training.detector.score import ClassScore, Found
 
 
@@ -305,6 +305,41 @@ def test_int8_is_calibrated_on_training_pages_and_on_no_others(pages, tmp_path, 
     command = f"{checkpoint} --pages {tmp_path} --int8 --repository {tmp_path / 'repository'}"
     with pytest.raises(ValueError, match="INT8: no training pages to calibrate on, --train DIR"):
         detector.export_as_asked(detector.parser().parse_args(command.split()))
+
+
+def test_pages_without_a_split_are_divided_as_training_divided_them(pages, tmp_path, capsys):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "images").symlink_to(pages[0].path.parent)
+    labels = {
+        page.path.name: {"width": page.size[0], "height": page.size[1], "boxes": []}
+        for page in pages
+    }
+    (folder / "labels.json").write_text(json.dumps(labels))
+    made = {"real": ["mine"], "held_out": 0.4, "seed": 3}
+    kinds, learnt = detector.divided([folder], made)
+    training, held = hold_out(training_pages(folder)[0], 0.4, 3)  # as training does
+    assert [page.path for page in learnt] == [page.path for page in training]
+    assert [page.path for page in kinds["mine"]] == [page.path for page in held]
+    assert (len(training), len(held)) == (2, 1)
+
+    with pytest.raises(ValueError, match=r"its 3 pages say no split.* kept none .*held_out 0\.1"):
+        detector.divided([folder], made | {"held_out": 0.1})
+    assert not capsys.readouterr().err
+    kinds, learnt = detector.divided([folder], made | {"real": ["others"]})
+    assert (len(kinds["mine"]), learnt) == (3, [])
+    assert "the pages say no split, all 3 are chosen on" in capsys.readouterr().err
+
+
+def test_an_operating_point_of_few_boxes_is_warned_of():
+    few, many = {"boxes": 5, "interval": [0.398, 1.0]}, {"boxes": 99, "interval": [0.96, 1.0]}
+    chosen = {
+        "confidence": {"stamp": 0.0114, "signature": 0.5},
+        "chosen": {"stamp": {"pools": {"a": few}}, "signature": {"pools": {"a": many}}},
+    }
+    (warning,) = detector.unsure(chosen, 0.95)
+    assert warning.startswith("stamp: accept 0.0114 was chosen on 5 boxes")
+    assert "at least 0.40 by the interval, 0.95 was asked for" in warning
 
 
 def test_the_card_says_how_a_checkpoint_was_trained_where_its_run_does(tmp_path):

@@ -87,6 +87,17 @@ class Recipe:
     loaders: int = 1  # processes that make views
     threads: int = 1  # of the network, on a CPU; two wait for each other wherever others work too
 
+    def __post_init__(self) -> None:
+        """ValueError names a field whose value no run can have, and its limit."""
+        if self.fit not in fits.WAYS:
+            raise ValueError(f"fit {self.fit!r}, known are {', '.join(fits.WAYS)}")
+        for name in ("height", "width", "views", "batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)}, limit at least 1")
+        for name in ("decay", "generated", "unmarked", "zoom", "held_out"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} {getattr(self, name)}, limit 0 to 1")
+
 
 @dataclass
 class State:
@@ -265,8 +276,10 @@ def train(
     It learns for `minutes` at most, its rate falling to the end in that time. `cache` is a folder
     of shrunk pages that runs share, `out`/cache if left out; pages that are drawn lie beside it.
     ValueError if `out` holds a run of another recipe, or there is nothing to train on; raises as
-    `labels.read_pages` and `learn`.
+    `labels.read_pages` and `learn`, and FileNotFoundError without the file `start`.
     """
+    if start and not start.is_file():
+        raise FileNotFoundError(f"{start}: no such file to start from")
     out.mkdir(parents=True, exist_ok=True)
     write_recipe(recipe, real, generated, start, out / "recipe.json")
     cache = cache or out / "cache"

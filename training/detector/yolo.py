@@ -1,5 +1,6 @@
 """ultralytics' detectors (AGPL-3.0) as the training loop takes them."""
 
+import zipfile
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from training.detector.score import Found
 
 def build(plan: str, start: Path | None) -> Any:
     """The network of CLASSES: that of a checkpoint, whose head is begun anew but for classes of
-    the same name where it has others; else that of a plan.
+    the same name where it has others; else that of a plan. ValueError if `start` is no checkpoint.
     """
+    if start and not zipfile.is_zipfile(start):  # what torch.save writes
+        raise ValueError(f"{start}: {start.stat().st_size} bytes, no checkpoint")
     model: Any = load_checkpoint(start)[0] if start else None
     if model is None or tuple(model.names.values()) != CLASSES:
         before, plan = model, model.yaml if model else plan

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 PADDING = 114  # the grey that YOLO is trained with
+WAYS = ("letterbox", "stretch", "upright")  # and "corner", for networks that take a mask too
 UPRIGHT = (1.0, 1.8)  # height over width: from pages squashed to a square up to phone photos
 
 

@@ -233,6 +233,30 @@ def test_nothing_to_train_on_is_an_error(tmp_path):
         train(TINY, [], [], tmp_path, YOLO)
 
 
+def test_a_start_that_is_none_is_refused_before_anything_is_made(tmp_path, marked):
+    with pytest.raises(FileNotFoundError, match=r"gone\.pt: no such file to start from"):
+        train(TINY, [marked], [], tmp_path / "run", tmp_path / "gone.pt")
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "notes.pt").write_text("no weights")
+    with pytest.raises(ValueError, match=r"notes\.pt: 10 bytes, no checkpoint"):
+        train(TINY, [marked], [], tmp_path / "run", tmp_path / "notes.pt")
+
+
+@pytest.mark.parametrize(
+    ("values", "error"),
+    [
+        ({"fit": "foo"}, "fit 'foo', known are letterbox, stretch, upright"),
+        ({"views": 0}, "views 0, limit at least 1"),
+        ({"batch": -1}, "batch -1, limit at least 1"),
+        ({"held_out": 1.5}, "held_out 1.5, limit 0 to 1"),
+        ({"generated": float("nan")}, "generated nan, limit 0 to 1"),
+    ],
+)
+def test_a_recipe_that_no_run_can_have_is_refused(values, error):
+    with pytest.raises(ValueError, match=error):
+        Recipe(**values)
+
+
 def test_fine_tuning_on_thirty_pages_mixes_generated_ones_in(tmp_path, draw_marks, monkeypatch):
     draw_marks(tmp_path / "mine", 30, split="")
     command = f"train --real {tmp_path}/mine --start {YOLO} --out {tmp_path}/run"
