@@ -12,6 +12,7 @@ missed or falsely found. Precision, recall and false alarms are at the server's 
 
 import argparse
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from PIL import Image, ImageDraw
 from tqdm import tqdm
 
 from benchmarks.machine import command, machine
-from countersign import Client, Detections
+from countersign import Client, CountersignError, Detections
 from countersign.messages import OPERATING_POINTS
 from server.readiness import overlap
 from training.detector.labels import CLASSES, Labelled
@@ -42,12 +43,12 @@ def operating_point(client: Client, detector: str, point: str = "accept") -> dic
 
     ValueError if the server has no such detector, or it no such point.
     """
-    known = {model.name: model for model in client.models()}
-    model = known.get(detector)
-    if model is None or not isinstance(model.confidence, dict):
+    known = {one.name: one for one in client.models() if isinstance(one.confidence, Mapping)}
+    if detector not in known:
         raise ValueError(f"no detector {detector!r}, the server has {', '.join(known)}")
+    model = known[detector]
     thresholds = model.confidence if point == "accept" else model.review
-    if not thresholds:
+    if not isinstance(thresholds, Mapping):
         raise ValueError(f"{detector} has no operating point {point!r}")
     return dict(thresholds)
 
@@ -196,6 +197,14 @@ def _with_interval(figures: Mapping[str, Any], key: str) -> str:
 
 
 def main() -> None:
+    try:
+        measure()
+    except (ValueError, FileNotFoundError, CountersignError) as error:
+        sys.exit(f"benchmarks.accuracy.detector: {error}")
+
+
+def measure() -> None:
+    """What the command line asks for. Raises as `read_kinds`, `operating_point` and `ask`."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -210,6 +219,8 @@ def main() -> None:
     at.add_argument("--operating-point", choices=OPERATING_POINTS, default="accept")
     at.add_argument("--confidence", type=float, help="of both classes, in place of a point")
     args = parser.parse_args()
+    if args.confidence is not None and not 0 <= args.confidence <= 1:
+        parser.error(f"--confidence {args.confidence}: limit a number 0 to 1")
     kinds = read_kinds(args.pages, args.split)
     args.out.mkdir(parents=True, exist_ok=True)
     with Client(args.url) as client:

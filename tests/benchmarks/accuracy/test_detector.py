@@ -122,8 +122,8 @@ def test_thresholds_are_those_of_the_point_asked_for(server):
     with Client(server.grpc_url) as client:
         assert operating_point(client, "document_detector") == thresholds["confidence"]
         assert operating_point(client, "document_detector", "review") == thresholds["review"]
-        with pytest.raises(ValueError, match=r"no detector 'other', the server has .*detector"):
-            operating_point(client, "other")
+        with pytest.raises(ValueError, match="'captcha_reader', the server has document_detector"):
+            operating_point(client, "captcha_reader")
 
 
 def written(folder: Path, form: str, samples: Path, sample_pages: dict) -> Path:
