@@ -537,15 +537,15 @@ def main() -> None:
 
 
 def unsure(chosen: Mapping[str, Mapping], precision: float) -> Iterator[str]:
-    """A line for each class whose accept point rests on too few marks to promise `precision`."""
+    """A line for each class whose precision at accept may be below `precision`, by its interval."""
     for name, how in chosen["chosen"].items():
         pools = how["pools"].values()
         surely = min(pool["interval"][0] for pool in pools)
         if surely < precision:
             yield (
                 f"{name}: accept {chosen['confidence'][name]} was chosen on "
-                f"{sum(pool['boxes'] for pool in pools)} boxes, too few to be sure: its precision "
-                f"is at least {surely:.2f} by the interval, {precision} was asked for"
+                f"{sum(pool['boxes'] for pool in pools)} boxes: its precision is at least "
+                f"{surely:.2f} by the interval, {precision} was asked for"
             )
 
 
