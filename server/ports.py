@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 
 from server.settings import PORTS, ServerError, Settings, flag
@@ -26,13 +27,14 @@ def address(host: str, port: int) -> str:
 
 
 def with_free_ports(settings: Settings) -> Settings:
-    """`settings` with each port 0 replaced by one that is free."""
-    return replace(
-        settings,
-        http_port=settings.http_port or free_port(settings.host),
-        grpc_port=settings.grpc_port or free_port(settings.host),
-        metrics_port=settings.metrics_port or free_port(settings.host),
-    )
+    """`settings` with each port 0 replaced by one that is free, and no other's."""
+    chosen = {}
+    with ExitStack() as held:  # a port that is let go may be found again
+        for name in PORTS:
+            if getattr(settings, name) == 0:
+                listener = held.enter_context(listen(settings.host, 0))
+                chosen[name] = listener.getsockname()[1]
+    return replace(settings, **chosen)
 
 
 def check_ports(settings: Settings, names: Sequence[str] = PORTS) -> None:

@@ -1,9 +1,12 @@
 """Options, their variables, and what they may be."""
 
 import re
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 
+from server import ports
 from server.__main__ import main
 from server.settings import ServerError, Settings, parse
 
@@ -65,3 +68,19 @@ def test_a_switch_is_read_in_words(text, on):
 
 def test_free_ports_may_meet():
     assert Settings(http_port=0, grpc_port=0, metrics_port=0).http_port == 0
+
+
+def test_free_ports_differ_where_one_that_was_let_go_comes_again(monkeypatch):
+    held = set()
+
+    @contextmanager
+    def listen(host, port):
+        lowest = next(one for one in range(40_000, 40_009) if one not in held)
+        held.add(lowest)
+        yield SimpleNamespace(getsockname=lambda: (host, lowest))
+        held.remove(lowest)
+
+    monkeypatch.setattr(ports, "listen", listen)
+    chosen = ports.with_free_ports(Settings(http_port=0, grpc_port=8001, metrics_port=0))
+    assert (chosen.http_port, chosen.grpc_port, chosen.metrics_port) == (40_000, 8001, 40_001)
+    assert not held
